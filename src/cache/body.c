@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/* The bodies: see body.h, and store.c for the file they are in. */
+#include "config.h"
+
+#include "cache/body.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cache/env.h"
+
+/* More than that between two tendings is not remembered: which goes first is no question of life. */
+#define TOUCHED_MAX 20000u
+/* Given back at once when the disk is full. */
+#define SHRINK_MIN  ((uint64_t)4 << 20)
+
+/* --- reading --------------------------------------------------------------------------- */
+
+static struct cache *
+view_cache(const struct cache_view *view)
+{
+	return atomic_load_explicit(&view->cache, memory_order_relaxed);
+}
+
+static bool
+get_chunk(struct cache *cache, MDB_txn *txn, uint64_t blob, uint32_t chunk, MDB_val *value_r)
+{
+	unsigned char octets[12];
+	key_u64(octets, blob);
+	key_u32(octets + 8, chunk);
+	MDB_val key = VAL(octets, 12);
+	return mdb_get(txn, cache->body_data, &key, value_r) == 0;
+}
+
+bool
+body_info_get(struct cache_view *view, uint64_t key, struct body_info *info_r)
+{
+	MDB_txn *txn = view_bodies(view);
+	struct disk_info info;
+	if (txn == NULL || !store_info_get(view_cache(view), txn, key, &info))
+		return false;
+	*info_r = (struct body_info){ .size = info.size, .origin = info.origin,
+		                      .complete = info.chunks == store_chunk_count(info.size) };
+	return true;
+}
+
+bool
+body_has_chunk(struct cache_view *view, uint64_t key, uint32_t chunk)
+{
+	MDB_txn *txn = view_bodies(view);
+	struct disk_info info;
+	MDB_val value;
+	return txn != NULL && store_info_get(view_cache(view), txn, key, &info) &&
+	       get_chunk(view_cache(view), txn, info.blob, chunk, &value);
+}
+
+unsigned
+body_read(struct cache_view *view, uint64_t key, uint64_t offset, size_t len, struct iovec *iov,
+          unsigned iov_max, size_t *octets_r)
+{
+	MDB_txn *txn = view_bodies(view);
+	struct disk_info info;
+	unsigned count = 0;
+	*octets_r = 0;
+	if (txn == NULL || !store_info_get(view_cache(view), txn, key, &info) ||
+	    offset >= info.size)
+		return 0;
+	if (len > info.size - offset)
+		len = (size_t)(info.size - offset);
+	while (len > 0 && count < iov_max) {
+		MDB_val value;
+		size_t within = (size_t)(offset % BODY_CHUNK);
+		if (!get_chunk(view_cache(view), txn, info.blob, (uint32_t)(offset / BODY_CHUNK),
+		               &value) || value.mv_size <= within)
+			break;
+		size_t take = MIN(value.mv_size - within, len);
+		iov[count].iov_base = (char *)value.mv_data + within;
+		iov[count++].iov_len = take;
+		*octets_r += take;
+		offset += take;
+		len -= take;
+	}
+	return count;
+}
+
+uint64_t
+body_stored(struct cache *cache)
+{
+	struct body_counters counters = { 0 };
+	struct cache_view *view = cache_view_begin(cache);
+	MDB_txn *txn = view_bodies(view);
+	if (txn == NULL || store_counters_get(cache, txn, &counters) != 0)
+		counters.live = 0;
+	cache_view_end(view);
+	return counters.live;
+}
+
+/* --- writing --------------------------------------------------------------------------- */
+
+struct body_write {
+	uint64_t key, origin, size;
+	const void *data;
+	size_t len;
+	uint32_t chunk;
+};
+
+typedef int write_fn(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
+                     const struct body_write *write_);
+
+static int
+start_body(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
+           const struct body_write *write_, struct disk_info *info_r)
+{
+	int result = write_->size > cache->body_limit
+	                     ? ENOBUFS
+	                     : store_drop(cache, txn, counters, write_->key);
+	if (result != 0)
+		return result;
+	*info_r = (struct disk_info){ .size = write_->size, .origin = write_->origin,
+		                      .blob = ++counters->blob, .tick = ++counters->tick };
+	result = store_lru(cache, txn, info_r->tick, write_->key, true);
+	return result != 0 ? result : store_info_put(cache, txn, write_->key, info_r);
+}
+
+static int
+put_chunk(struct cache *cache, MDB_txn *txn, struct body_counters *counters, uint64_t body,
+          struct disk_info *info, uint32_t chunk, const void *data, size_t len)
+{
+	unsigned char octets[12];
+	int result = store_make_room(cache, txn, counters, body, store_cost(len));
+	if (result != 0)
+		return result;
+	key_u64(octets, info->blob);
+	key_u32(octets + 8, chunk);
+	MDB_val key = VAL(octets, 12), value = VAL(NULL, len);
+	result = mdb_put(txn, cache->body_data, &key, &value, MDB_RESERVE | MDB_NOOVERWRITE);
+	if (result == MDB_KEYEXIST)
+		return 0;
+	if (result != 0)
+		return result;
+	memcpy(value.mv_data, data, len);
+	info->chunks++;
+	info->live += store_cost(len);
+	counters->live += store_cost(len);
+	return store_info_put(cache, txn, body, info);
+}
+
+static int
+write_whole(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
+            const struct body_write *write_)
+{
+	struct disk_info info;
+	int result = start_body(cache, txn, counters, write_, &info);
+	for (size_t at = 0; result == 0 && at < write_->len; at += BODY_CHUNK)
+		result = put_chunk(cache, txn, counters, write_->key, &info,
+		                   (uint32_t)(at / BODY_CHUNK), (const char *)write_->data + at,
+		                   MIN(write_->len - at, BODY_CHUNK));
+	return result;
+}
+
+static int
+write_begin(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
+            const struct body_write *write_)
+{
+	struct disk_info info;
+	if (store_info_get(cache, txn, write_->key, &info) && info.origin == write_->origin &&
+	    info.size == write_->size)
+		return 0;
+	return start_body(cache, txn, counters, write_, &info);
+}
+
+static int
+write_chunk(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
+            const struct body_write *write_)
+{
+	struct disk_info info;
+	if (!store_info_get(cache, txn, write_->key, &info) || info.origin != write_->origin)
+		return ENOENT;
+	uint64_t start = (uint64_t)write_->chunk * BODY_CHUNK;
+	if (start >= info.size || write_->len != MIN(info.size - start, BODY_CHUNK))
+		return EINVAL;
+	return put_chunk(cache, txn, counters, write_->key, &info, write_->chunk, write_->data,
+	                 write_->len);
+}
+
+static int
+write_drop(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
+           const struct body_write *write_)
+{
+	return store_drop(cache, txn, counters, write_->key);
+}
+
+static int
+touch_all(struct cache *cache, MDB_txn *txn, struct body_counters *counters, GHashTable *touched)
+{
+	GHashTableIter iter;
+	gpointer pointer;
+	int result = 0;
+	g_hash_table_iter_init(&iter, touched);
+	while (result == 0 && g_hash_table_iter_next(&iter, &pointer, NULL)) {
+		struct disk_info info;
+		uint64_t key = (uint64_t)*(const gint64 *)pointer;
+		if (!store_info_get(cache, txn, key, &info))
+			continue;
+		result = store_lru(cache, txn, info.tick, key, false);
+		info.tick = ++counters->tick;
+		if (result == 0)
+			result = store_lru(cache, txn, info.tick, key, true);
+		if (result == 0)
+			result = store_info_put(cache, txn, key, &info);
+	}
+	return result;
+}
+
+static int
+transact(struct cache *cache, write_fn *run, const struct body_write *write_, GHashTable *touched)
+{
+	struct body_counters counters;
+	MDB_txn *txn;
+	int result = mdb_txn_begin(cache->body_env, NULL, 0, &txn);
+	if (result != 0)
+		return result;
+	result = store_counters_get(cache, txn, &counters);
+	if (result == 0)
+		result = run != NULL ? run(cache, txn, &counters, write_)
+		                     : touch_all(cache, txn, &counters, touched);
+	if (result == 0)
+		result = store_counters_put(cache, txn, &counters);
+	if (result == 0)
+		return mdb_txn_commit(txn);
+	mdb_txn_abort(txn);
+	return result;
+}
+
+/* Says once a minute that the store does not work. Returns false. */
+static bool
+complain(struct cache *cache, int result, struct fault *fault)
+{
+	const char *why = result == ENOBUFS ? "no room within cache_size" : mdb_strerror(result);
+	if (env_may_complain(&cache->complained_ns))
+		log_warn("a message could not be cached in %s: %s", cache->body_dir, why);
+	return fault_set(fault, FAULT_CACHE, "the cache in %s: %s", cache->body_dir, why);
+}
+
+static bool
+write_body(struct cache *cache, write_fn *run, const struct body_write *write_,
+           struct fault *fault)
+{
+	if (cache->body_env == NULL)
+		return fault_set(fault, FAULT_CACHE, "bodies are not cached");
+	int result = transact(cache, run, write_, NULL);
+	if ((result == MDB_MAP_FULL || result == ENOSPC || result == EDQUOT || result == EIO) &&
+	    store_shrink(cache, MAX(2 * (uint64_t)write_->len, SHRINK_MIN)) == 0)
+		result = transact(cache, run, write_, NULL);
+	if (result == ENOENT)
+		return fault_set(fault, FAULT_CACHE, "the body was dropped from the cache");
+	if (result == EINVAL)
+		return fault_set(fault, FAULT_INVALID, "the chunk is not of that body");
+	return result == 0 || complain(cache, result, fault);
+}
+
+bool
+body_put(struct cache *cache, uint64_t key, uint64_t origin, const void *data, size_t len,
+         struct fault *fault)
+{
+	const struct body_write write_ = { .key = key, .origin = origin, .size = len,
+		                           .data = data, .len = len };
+	return write_body(cache, write_whole, &write_, fault);
+}
+
+bool
+body_begin(struct cache *cache, uint64_t key, uint64_t origin, uint64_t size, struct fault *fault)
+{
+	const struct body_write write_ = { .key = key, .origin = origin, .size = size };
+	return write_body(cache, write_begin, &write_, fault);
+}
+
+bool
+body_put_chunk(struct cache *cache, uint64_t key, uint64_t origin, uint32_t chunk,
+               const void *data, size_t len, struct fault *fault)
+{
+	const struct body_write write_ = { .key = key, .origin = origin, .data = data, .len = len,
+		                           .chunk = chunk };
+	return write_body(cache, write_chunk, &write_, fault);
+}
+
+void
+body_drop(struct cache *cache, uint64_t key)
+{
+	const struct body_write write_ = { .key = key };
+	if (cache->body_env != NULL)
+		write_body(cache, write_drop, &write_, NULL);
+}
+
+/* --- use ------------------------------------------------------------------------------- */
+
+void
+body_pin(struct cache *cache, uint64_t key)
+{
+	pthread_mutex_lock(&cache->body_lock);
+	guint count = GPOINTER_TO_UINT(g_hash_table_lookup(cache->pins, &key));
+	g_hash_table_replace(cache->pins, env_new_key(key), GUINT_TO_POINTER(count + 1));
+	pthread_mutex_unlock(&cache->body_lock);
+}
+
+void
+body_unpin(struct cache *cache, uint64_t key)
+{
+	pthread_mutex_lock(&cache->body_lock);
+	guint count = GPOINTER_TO_UINT(g_hash_table_lookup(cache->pins, &key));
+	if (count <= 1)
+		g_hash_table_remove(cache->pins, &key);
+	else
+		g_hash_table_replace(cache->pins, env_new_key(key), GUINT_TO_POINTER(count - 1));
+	pthread_mutex_unlock(&cache->body_lock);
+}
+
+void
+body_touch(struct cache *cache, uint64_t key)
+{
+	pthread_mutex_lock(&cache->body_lock);
+	if (g_hash_table_size(cache->touched) < TOUCHED_MAX &&
+	    !g_hash_table_contains(cache->touched, &key))
+		g_hash_table_add(cache->touched, env_new_key(key));
+	pthread_mutex_unlock(&cache->body_lock);
+}
+
+void
+store_tend(struct cache *cache)
+{
+	if (cache->body_env == NULL)
+		return;
+	pthread_mutex_lock(&cache->body_lock);
+	GHashTable *touched = cache->touched;
+	bool any = g_hash_table_size(touched) > 0;
+	if (any)
+		cache->touched = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+	pthread_mutex_unlock(&cache->body_lock);
+	if (!any)
+		return;
+	int result = transact(cache, NULL, NULL, touched);
+	if (result != 0)
+		complain(cache, result, NULL);
+	g_hash_table_destroy(touched);
+}
