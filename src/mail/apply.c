@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: MIT */
+/* The applier: see apply.h. */
+#include "config.h"
+
+#include "mail/apply.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define REAP_MAX 5000 /* messages of an old space, in one transaction */
+
+G_STATIC_ASSERT(MESSAGE_FLAG_DELETED == IMAP_FLAG_DELETED);
+
+struct item {
+	struct message_record record; /* strings: in `strings`, by GString offsets below */
+	bool is_new;                  /* add, else flags alone */
+	size_t name, keywords, emailid, threadid, labels;
+};
+
+struct event {
+	enum account_event_kind kind;
+	uint64_t ino;
+	char *name;
+};
+
+struct apply_batch {
+	struct account *account;
+	uint32_t mailbox, space;
+	GArray *items;
+	GString *strings;
+	bool last;
+	struct apply_final final;
+	uint32_t old_space;  /* last: what was switched from, to be reaped */
+	/* Set by run(), for done(). */
+	GArray *events;      /* struct event */
+	uint64_t dir_ino;
+	bool changed, switched;
+};
+
+static void
+clear_event(gpointer data)
+{
+	struct event *event = data;
+	g_free(event->name);
+}
+
+struct apply_batch *
+apply_batch_new(struct account *account, uint32_t mailbox, uint32_t space)
+{
+	struct apply_batch *batch = g_new0(struct apply_batch, 1);
+	batch->account = account;
+	batch->mailbox = mailbox;
+	batch->space = space;
+	batch->items = g_array_new(FALSE, FALSE, sizeof(struct item));
+	batch->strings = g_string_new(NULL);
+	batch->events = g_array_new(FALSE, FALSE, sizeof(struct event));
+	g_array_set_clear_func(batch->events, clear_event);
+	return batch;
+}
+
+void
+apply_batch_free(struct apply_batch **batch)
+{
+	if (*batch == NULL)
+		return;
+	g_array_free((*batch)->items, TRUE);
+	g_string_free((*batch)->strings, TRUE);
+	g_array_free((*batch)->events, TRUE);
+	g_free(*batch);
+	*batch = NULL;
+}
+
+unsigned
+apply_count(const struct apply_batch *batch)
+{
+	return batch->items->len;
+}
+
+/* --- collecting ------------------------------------------------------------------------ */
+
+static size_t
+add_string(struct apply_batch *batch, const char *str)
+{
+	size_t at = batch->strings->len;
+	g_string_append(batch->strings, str != NULL ? str : "");
+	g_string_append_c(batch->strings, '\0');
+	return at;
+}
+
+static size_t
+add_words(struct apply_batch *batch, const char *const *words, unsigned count)
+{
+	size_t at = batch->strings->len;
+	for (unsigned i = 0; i < count; i++) {
+		if (i > 0)
+			g_string_append_c(batch->strings, ' ');
+		g_string_append(batch->strings, words[i]);
+	}
+	g_string_append_c(batch->strings, '\0');
+	return at;
+}
+
+void
+apply_add(struct apply_batch *batch, const struct imap_fetch *fetch, int64_t mtime,
+          const char *name, const unsigned char identity[32], uint32_t state)
+{
+	char number[24];
+	struct item item = { .is_new = true };
+	item.record.space = batch->space;
+	item.record.uid = fetch->uid;
+	item.record.flags = fetch->has_flags ? fetch->flags.bits & ~(unsigned)IMAP_FLAG_RECENT : 0;
+	item.record.state = state;
+	item.record.size = fetch->has_size ? fetch->size : 0;
+	item.record.mtime = mtime;
+	item.record.ctime_ns = mtime * CLOCK_SEC;
+	item.record.modseq = fetch->has_modseq ? fetch->modseq : 0;
+	memcpy(item.record.identity, identity, sizeof item.record.identity);
+	item.name = add_string(batch, name);
+	item.keywords = add_words(batch, fetch->flags.keywords,
+	                          fetch->has_flags ? fetch->flags.keyword_count : 0);
+	g_snprintf(number, sizeof number, "%" G_GUINT64_FORMAT, fetch->gm_msgid);
+	item.emailid = add_string(batch, fetch->has_gm_msgid ? number : fetch->emailid);
+	g_snprintf(number, sizeof number, "%" G_GUINT64_FORMAT, fetch->gm_thrid);
+	item.threadid = add_string(batch, fetch->has_gm_thrid ? number : fetch->threadid);
+	item.labels = add_words(batch, fetch->gm_labels,
+	                        fetch->has_gm_labels ? fetch->gm_label_count : 0);
+	g_array_append_val(batch->items, item);
+}
+
+void
+apply_flags(struct apply_batch *batch, uint32_t uid, const struct imap_flags *flags,
+            uint64_t modseq)
+{
+	struct item item = { .is_new = false };
+	item.record.uid = uid;
+	item.record.flags = flags->bits & ~(unsigned)IMAP_FLAG_RECENT;
+	item.record.modseq = modseq;
+	item.keywords = add_words(batch, flags->keywords, flags->keyword_count);
+	g_array_append_val(batch->items, item);
+}
+
+/* --- applying: in the writer's thread --------------------------------------------------- */
+
+static void
+note_event(struct apply_batch *batch, enum account_event_kind kind,
+           const struct message_record *record)
+{
+	struct event event = { kind, record->ino, g_strdup(record->name) };
+	g_array_append_val(batch->events, event);
+}
+
+/* Writes the flags, and says what that means to those who look. */
+static bool
+update_flags(struct cache_txn *txn, struct apply_batch *batch, struct message_record *record,
+             const struct item *item, struct fault *fault)
+{
+	const char *keywords = batch->strings->str + item->keywords;
+	if (record->flags == item->record.flags && strcmp(record->keywords, keywords) == 0)
+		return true;
+	bool was_listed = message_listed(record);
+	record->flags = item->record.flags;
+	record->keywords = keywords;
+	record->keywords_len = strlen(keywords);
+	record->modseq = MAX(record->modseq, item->record.modseq);
+	record->ctime_ns = clock_real_ns();
+	bool is_listed = message_listed(record);
+	batch->changed |= was_listed != is_listed;
+	note_event(batch, was_listed == is_listed ? EVENT_MESSAGE_ATTR
+	                  : is_listed             ? EVENT_MESSAGE_NEW
+	                                          : EVENT_MESSAGE_GONE, record);
+	/* The strings point into the page that is about to be rewritten. */
+	char *name = g_strdup(record->name), *emailid = g_strdup(record->emailid);
+	char *threadid = g_strdup(record->threadid), *labels = g_strdup(record->labels);
+	record->name = name;
+	record->emailid = emailid;
+	record->threadid = threadid;
+	record->labels = labels;
+	bool ok = txn_message_put(txn, batch->mailbox, record, fault);
+	g_free(name);
+	g_free(emailid);
+	g_free(threadid);
+	g_free(labels);
+	return ok;
+}
+
+/* A free name: the plain one, or the first free number. Numbers are dense, so that halving finds
+ * one among thousands of equal names. */
+static void
+free_name(struct cache_txn *txn, const struct apply_batch *batch, const char *name, GString *out)
+{
+	const struct account_namer *namer = &batch->account->config.namer;
+	unsigned low = 1, high = 2; /* low is taken */
+	g_string_assign(out, name);
+	if (txn_name_free(txn, batch->space, name, strlen(name)))
+		return;
+	for (;; low = high, high *= 2) {
+		namer->numbered(name, high, out);
+		if (txn_name_free(txn, batch->space, out->str, out->len))
+			break;
+	}
+	while (high - low > 1) {
+		unsigned middle = low + (high - low) / 2;
+		namer->numbered(name, middle, out);
+		if (txn_name_free(txn, batch->space, out->str, out->len))
+			high = middle;
+		else
+			low = middle;
+	}
+	namer->numbered(name, high, out);
+}
+
+static bool
+insert(struct cache_txn *txn, struct apply_batch *batch, struct mailbox_record *mailbox,
+       const struct item *item, struct fault *fault)
+{
+	struct message_record record = item->record;
+	GString *name = g_string_new(NULL);
+	free_name(txn, batch, batch->strings->str + item->name, name);
+	record.name = name->str;
+	record.name_len = name->len;
+	record.keywords = batch->strings->str + item->keywords;
+	record.keywords_len = strlen(record.keywords);
+	record.emailid = batch->strings->str + item->emailid;
+	record.threadid = batch->strings->str + item->threadid;
+	record.labels = batch->strings->str + item->labels;
+	record.recno = mailbox->next_recno++;
+	bool ok = txn_ino_alloc(txn, &record.ino, fault) &&
+	          txn_message_put(txn, batch->mailbox, &record, fault);
+	if (ok && mailbox->listed && batch->space == mailbox->space && message_listed(&record))
+		note_event(batch, EVENT_MESSAGE_NEW, &record);
+	batch->changed = true;
+	g_string_free(name, TRUE);
+	return ok;
+}
+
+static bool
+apply_items(struct cache_txn *txn, struct apply_batch *batch, struct mailbox_record *mailbox,
+            struct fault *fault)
+{
+	struct cache_view *view = cache_txn_view(txn);
+	for (guint i = 0; i < batch->items->len; i++) {
+		const struct item *item = &g_array_index(batch->items, struct item, i);
+		struct message_record record;
+		bool ok = true;
+		if (cache_message_by_uid(view, batch->space, item->record.uid, &record))
+			ok = update_flags(txn, batch, &record, item, fault);
+		else if (item->is_new)
+			ok = insert(txn, batch, mailbox, item, fault);
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+static bool
+apply_vanished(struct cache_txn *txn, struct apply_batch *batch, struct fault *fault)
+{
+	const struct seqset *vanished = batch->final.vanished;
+	struct message_record record;
+	if (vanished == NULL)
+		return true;
+	for (uint32_t uid = seqset_next(vanished, 0); uid != 0; uid = seqset_next(vanished, uid)) {
+		if (!cache_message_by_uid(cache_txn_view(txn), batch->space, uid, &record))
+			continue;
+		if (message_listed(&record))
+			note_event(batch, EVENT_MESSAGE_GONE, &record);
+		batch->changed = true;
+		if (!txn_message_delete(txn, &record, fault))
+			return false;
+	}
+	return true;
+}
+
+/* The mailbox's own values, and the switch to a new space. */
+static void
+apply_last(struct apply_batch *batch, struct mailbox_record *mailbox)
+{
+	const struct apply_final *final = &batch->final;
+	batch->switched = mailbox->space != batch->space;
+	batch->old_space = batch->switched ? mailbox->space : 0;
+	batch->changed |= batch->switched || !mailbox->listed;
+	mailbox->space = batch->space;
+	mailbox->uidvalidity = final->uidvalidity;
+	mailbox->uidnext = final->uidnext;
+	mailbox->exists = final->exists;
+	mailbox->messages = final->exists;
+	mailbox->highestmodseq = final->highestmodseq;
+	mailbox->read_only = final->read_only;
+	mailbox->listed = true;
+	mailbox->synced_ns = clock_real_ns();
+}
+
+static bool
+apply_run(struct cache_txn *txn, void *data, struct fault *fault)
+{
+	struct apply_batch *batch = data;
+	struct mailbox_record mailbox;
+	g_array_set_size(batch->events, 0);
+	batch->changed = batch->switched = false;
+	if (!cache_mailbox_get(cache_txn_view(txn), batch->mailbox, &mailbox))
+		return fault_set(fault, FAULT_GONE, "the mailbox was deleted meanwhile");
+	batch->dir_ino = mailbox.ino;
+	/* Its strings must survive the writing of others. */
+	char *raw = g_memdup2(mailbox.raw, mailbox.raw_len + 1), *name = g_strdup(mailbox.name);
+	mailbox.raw = raw;
+	mailbox.name = name;
+	bool ok = apply_items(txn, batch, &mailbox, fault) && apply_vanished(txn, batch, fault);
+	if (batch->last)
+		apply_last(batch, &mailbox);
+	if (batch->changed)
+		mailbox.mtime_ns = MAX(mailbox.mtime_ns + 1, clock_real_ns());
+	ok = ok && txn_mailbox_put(txn, &mailbox, fault);
+	g_free(raw);
+	g_free(name);
+	return ok;
+}
+
+/* --- after the commit ------------------------------------------------------------------- */
+
+static void
+emit_events(struct apply_batch *batch)
+{
+	struct account *account = batch->account;
+	if (batch->switched || (batch->changed && batch->last))
+		account_emit(account, EVENT_LISTING, batch->dir_ino, 0, NULL);
+	for (guint i = 0; i < batch->events->len; i++) {
+		const struct event *event = &g_array_index(batch->events, struct event, i);
+		account_emit(account, event->kind, batch->dir_ino, event->ino, event->name);
+	}
+}
+
+/* One more batch of a first listing can be seen. */
+static void
+next_step(struct apply_batch *batch)
+{
+	struct account *account = batch->account;
+	struct wait_list waits;
+	g_mutex_lock(&account->lock);
+	struct mbox *mbox = work_mbox(account, batch->mailbox);
+	mbox->step++;
+	wait_list_take(&mbox->listing_waits, &waits);
+	g_mutex_unlock(&account->lock);
+	wait_list_end(&waits, NULL);
+}
+
+static void
+apply_done(void *data, const struct fault *fault)
+{
+	struct apply_batch *batch = data;
+	if (fault != NULL) {
+		log_error("%s", fault->text);
+	} else {
+		emit_events(batch);
+		next_step(batch);
+	}
+	apply_batch_free(&batch);
+}
+
+void
+apply_submit(struct apply_batch **batch)
+{
+	struct apply_batch *b = *batch;
+	*batch = NULL;
+	if (b->items->len == 0) {
+		apply_batch_free(&b);
+		return;
+	}
+	const struct cache_task task = {
+		.run = apply_run, .done = apply_done, .data = b, .when = CACHE_SOON,
+		.octets = b->items->len * sizeof(struct item) + b->strings->allocated_len,
+	};
+	cache_submit(b->account->cache, &task);
+}
+
+/* --- spaces ---------------------------------------------------------------------------- */
+
+struct reap {
+	uint32_t space;
+	bool more;
+};
+
+static bool
+reap_run(struct cache_txn *txn, void *data, struct fault *fault)
+{
+	struct reap *reap = data;
+	return txn_space_delete(txn, reap->space, REAP_MAX, &reap->more, fault);
+}
+
+bool
+apply_reap(struct account *account, uint32_t space, struct fault *fault)
+{
+	struct reap reap = { space, space != 0 };
+	while (reap.more)
+		if (!cache_run(account->cache, reap_run, &reap, fault))
+			return false;
+	return true;
+}
+
+bool
+apply_finish(struct apply_batch **batch, const struct apply_final *final, struct fault *fault)
+{
+	struct apply_batch *b = *batch;
+	*batch = NULL;
+	b->last = true;
+	b->final = *final;
+	bool ok = cache_run(b->account->cache, apply_run, b, fault);
+	if (ok) {
+		emit_events(b);
+		ok = apply_reap(b->account, b->old_space, fault);
+	}
+	apply_batch_free(&b);
+	return ok;
+}
+
+struct space {
+	uint32_t mailbox, space;
+	uint64_t uidvalidity;
+};
+
+/* A space of its own for each UIDVALIDITY; the number of one that is being built is kept beside
+ * the mailbox, so that a listing that was cut off goes on where it was. */
+static bool
+space_run(struct cache_txn *txn, void *data, struct fault *fault)
+{
+	struct space *space = data;
+	struct cache_view *view = cache_txn_view(txn);
+	struct mailbox_record mailbox;
+	struct octets value;
+	struct {
+		uint64_t uidvalidity;
+		uint64_t space;
+	} building;
+	char key[40];
+	g_snprintf(key, sizeof key, "building %u", space->mailbox);
+	if (!cache_mailbox_get(view, space->mailbox, &mailbox))
+		return fault_set(fault, FAULT_GONE, "the mailbox was deleted meanwhile");
+	space->space = mailbox.space;
+	if (mailbox.space != 0 && mailbox.uidvalidity == space->uidvalidity)
+		return true;
+	if (cache_meta_get(view, key, &value) && value.len == sizeof building) {
+		memcpy(&building, value.data, sizeof building);
+		if (building.uidvalidity == space->uidvalidity && building.space != mailbox.space) {
+			space->space = (uint32_t)building.space;
+			return true;
+		}
+	}
+	if (!txn_space_alloc(txn, &space->space, fault))
+		return false;
+	building.uidvalidity = space->uidvalidity;
+	building.space = space->space;
+	if (!txn_meta_put(txn, key, &building, sizeof building, fault))
+		return false;
+	if (mailbox.listed)
+		return true;
+	/* Nothing is shown yet: what arrives shall be seen at once. */
+	char *raw = g_memdup2(mailbox.raw, mailbox.raw_len + 1), *name = g_strdup(mailbox.name);
+	mailbox.raw = raw;
+	mailbox.name = name;
+	mailbox.space = space->space;
+	mailbox.uidvalidity = space->uidvalidity;
+	bool ok = txn_mailbox_put(txn, &mailbox, fault);
+	g_free(raw);
+	g_free(name);
+	return ok;
+}
+
+bool
+apply_space(struct account *account, uint32_t mailbox, uint64_t uidvalidity, uint32_t *space_r,
+            struct fault *fault)
+{
+	struct space space = { mailbox, 0, uidvalidity };
+	if (!cache_run(account->cache, space_run, &space, fault))
+		return false;
+	*space_r = space.space;
+	return true;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What change.c (intents, the journal) and deletion.c (the commands that carry
+ * them out) share. Private to mail/.
+ */
+#ifndef MAIL_DELETION_H
+#define MAIL_DELETION_H
+
+#include "mail/internal.h"
+
+enum change_outcome {
+	CHANGE_PENDING,  /* not yet known: to be tried again */
+	CHANGE_REMOVED,  /* the message is no longer in its mailbox */
+	CHANGE_FLAGGED,  /* it is there, marked \Deleted */
+	CHANGE_DONE,     /* flags were stored */
+	CHANGE_REFUSED,
+};
+
+/* An intent of the user's that is not yet on the server. Its worker's alone while it runs. */
+struct change {
+	struct journal_record record;
+	enum change_outcome outcome;
+	bool sent;              /* a command may have been carried out without an answer */
+	bool copied;            /* its copy was seen in the trash */
+	uint32_t target_uid;
+	/* Of the index, to recognise the copy. */
+	bool known, has_identity;
+	unsigned char identity[32];
+	struct fault fault;     /* REFUSED */
+};
+
+/*
+ * Deletes the messages of `changes` (struct change, all of one mailbox, UIDVALIDITY and policy) by
+ * this order: a safe copy first, removal second, of only those UIDs. Sets the outcomes; false:
+ * the connection was lost, those still PENDING are to be played again.
+ */
+bool deletion_run(struct worker *worker, uint32_t mailbox, GPtrArray *changes,
+                  struct fault *fault);
+
+/* Writes the journal's records of changes as they are now. Waits. */
+bool change_save(struct account *account, GPtrArray *changes, struct fault *fault);
+
+#endif

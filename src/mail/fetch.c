@@ -1,0 +1,743 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who wants which octets, and the commands that get them: see fetch.h.
+ *
+ * Small messages are fetched whole, many in one command. Of a large one OPEN
+ * gets the first chunk and, in the same round trip, what stands at the last
+ * octet that RFC822.SIZE announces: exactly one octet proves the size. Then
+ * ranges are fetched as they are read, doubling as long as the reader reads on.
+ * Where a size or a range turns out wrong the message comes in one piece.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "mail/fetch.h"
+
+#define BATCH_MAX        50         /* messages in one command */
+#define BATCH_OCTETS_MAX (4u << 20)
+#define WINDOW_MAX       16u        /* chunks: 4 MiB */
+#define FAILURES_MAX     3
+#define PROBE_OCTETS     65536u
+
+/* --- waits -------------------------------------------------------------------------------- */
+
+void
+fetch_wait_clear(struct fetch_wait *wait)
+{
+	if (wait->data != NULL)
+		g_byte_array_free(wait->data, TRUE);
+	wait->data = NULL;
+}
+
+static void
+wait_free_ref(gpointer data)
+{
+	wait_unref(data);
+}
+
+/* Waits that are to be ended once the lock is released. */
+struct ending {
+	GPtrArray *waits;
+};
+
+static void
+end_all(struct ending *ending, const struct fault *fault)
+{
+	for (guint i = 0; i < ending->waits->len; i++)
+		wait_end(g_ptr_array_index(ending->waits, i), fault);
+	g_ptr_array_free(ending->waits, TRUE);
+}
+
+static void
+ending_init(struct ending *ending)
+{
+	ending->waits = g_ptr_array_new_with_free_func(wait_free_ref);
+}
+
+/* Moves the wait at index i to those to be ended. Lock held. */
+static void
+end_later(struct fetch *fetch, guint i, struct ending *ending)
+{
+	struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
+	g_ptr_array_add(ending->waits, wait_ref(&wait->wait));
+	g_ptr_array_remove_index_fast(fetch->waits, i);
+}
+
+static uint32_t
+first_chunk(const struct fetch_wait *wait)
+{
+	return (uint32_t)(wait->offset / BODY_CHUNK);
+}
+
+/* One behind the last chunk that a READ touches. */
+static uint32_t
+end_chunk(const struct fetch_wait *wait, uint64_t size)
+{
+	uint64_t end = MIN(wait->offset + wait->length, size);
+	return (uint32_t)((end + BODY_CHUNK - 1) / BODY_CHUNK);
+}
+
+/* Copies what a chunk has for a READ, once. The READ is for at most 64 chunks (16 MiB). */
+static void
+offer(struct fetch_wait *wait, uint64_t size, uint32_t chunk, const unsigned char *data, size_t len)
+{
+	uint64_t start = (uint64_t)chunk * BODY_CHUNK;
+	uint64_t end = MIN(wait->offset + wait->length, size);
+	if (chunk < first_chunk(wait) || chunk >= end_chunk(wait, size) ||
+	    (wait->filled[0] >> (chunk - first_chunk(wait)) & 1) != 0)
+		return;
+	if (wait->data == NULL) {
+		wait->data = g_byte_array_new();
+		g_byte_array_set_size(wait->data, (guint)(end - wait->offset));
+	}
+	uint64_t from = MAX(start, wait->offset), to = MIN(start + len, end);
+	memcpy(wait->data->data + (from - wait->offset), data + (from - start), to - from);
+	wait->filled[0] |= UINT64_C(1) << (chunk - first_chunk(wait));
+}
+
+static bool
+is_filled(const struct fetch_wait *wait, uint64_t size)
+{
+	uint32_t count = end_chunk(wait, size) - first_chunk(wait);
+	return count >= 64 ? wait->filled[0] == UINT64_MAX
+	                   : wait->filled[0] == (UINT64_C(1) << count) - 1;
+}
+
+/* Takes from the cache what it has for a READ. */
+static void
+fill_from_cache(struct account *account, const struct fetch *fetch, struct fetch_wait *wait)
+{
+	struct cache_view *view = cache_view_begin(account->cache);
+	struct body_info info;
+	bool usable = body_info_get(view, fetch->key, &info) && info.origin == fetch_origin(fetch) &&
+	              info.size == fetch->size;
+	uint32_t end = end_chunk(wait, fetch->size);
+	for (uint32_t chunk = first_chunk(wait); usable && chunk < end; chunk++) {
+		struct iovec iov;
+		size_t octets;
+		if (body_read(view, fetch->key, (uint64_t)chunk * BODY_CHUNK, BODY_CHUNK, &iov, 1,
+		              &octets) == 1)
+			offer(wait, fetch->size, chunk, iov.iov_base, iov.iov_len);
+	}
+	cache_view_end(view);
+}
+
+/* Ends what can be ended now. Lock held. */
+static void
+end_fulfilled(struct fetch *fetch, bool opens, struct ending *ending)
+{
+	for (guint i = fetch->waits->len; i > 0; i--) {
+		struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i - 1);
+		wait->size = fetch->size;
+		if (atomic_load(&wait->wait.claimed)) {
+			g_ptr_array_remove_index_fast(fetch->waits, i - 1);
+		} else if (wait->length == 0) {
+			if (opens)
+				end_later(fetch, i - 1, ending);
+		} else if (wait->offset >= fetch->size || is_filled(wait, fetch->size)) {
+			if (wait->data == NULL)
+				wait->data = g_byte_array_new();
+			end_later(fetch, i - 1, ending);
+		}
+	}
+}
+
+/* --- what has come ------------------------------------------------------------------------ */
+
+struct size_task {
+	struct account *account;
+	uint64_t ino, size, dir_ino;
+	bool changed;
+};
+
+static bool
+size_run(struct cache_txn *txn, void *data, struct fault *fault)
+{
+	struct size_task *task = data;
+	struct message_record record;
+	struct mailbox_record mailbox;
+	uint32_t id;
+	task->changed = false;
+	if (!cache_message_by_ino(cache_txn_view(txn), task->ino, &id, &record))
+		return true;
+	if (cache_mailbox_get(cache_txn_view(txn), id, &mailbox))
+		task->dir_ino = mailbox.ino;
+	task->changed = record.size != task->size;
+	record.size = task->size;
+	record.state |= MESSAGE_SIZE_TRUE;
+	/* The strings lie in the page that is about to change. */
+	char *name = g_strdup(record.name), *keywords = g_strdup(record.keywords);
+	char *emailid = g_strdup(record.emailid), *threadid = g_strdup(record.threadid);
+	char *labels = g_strdup(record.labels);
+	record.name = name;
+	record.keywords = keywords;
+	record.emailid = emailid;
+	record.threadid = threadid;
+	record.labels = labels;
+	bool ok = txn_message_put(txn, id, &record, fault);
+	g_free(name);
+	g_free(keywords);
+	g_free(emailid);
+	g_free(threadid);
+	g_free(labels);
+	return ok;
+}
+
+static void
+size_done(void *data, const struct fault *fault)
+{
+	struct size_task *task = data;
+	if (fault == NULL && task->changed)
+		account_emit(task->account, EVENT_MESSAGE_ATTR, task->dir_ino, task->ino, NULL);
+	g_free(task);
+}
+
+/* The index learns the truth where RFC822.SIZE was none. */
+static void
+correct_size(struct account *account, const struct fetch *fetch)
+{
+	if (fetch->size == fetch->hint)
+		return;
+	struct size_task *task = g_new0(struct size_task, 1);
+	task->account = account;
+	task->ino = fetch->ino;
+	task->size = fetch->size;
+	const struct cache_task cache_task = { .run = size_run, .done = size_done, .data = task,
+		                               .when = CACHE_SOON };
+	cache_submit(account->cache, &cache_task);
+}
+
+void
+fetch_whole(struct account *account, struct fetch *fetch, const void *data, size_t len)
+{
+	struct ending ending;
+	bool stored = body_put(account->cache, fetch->key, fetch_origin(fetch), data, len, NULL);
+	fetch->size = len;
+	correct_size(account, fetch);
+	ending_init(&ending);
+	g_mutex_lock(&account->lock);
+	fetch->size_known = true;
+	fetch->nostore = !stored;
+	for (guint i = 0; i < fetch->waits->len; i++) {
+		struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
+		for (size_t at = 0; at < len && wait->length > 0; at += BODY_CHUNK)
+			offer(wait, len, (uint32_t)(at / BODY_CHUNK), (const unsigned char *)data + at,
+			      MIN(len - at, BODY_CHUNK));
+		if (wait->length == 0 && !stored && wait->data == NULL) {
+			wait->data = g_byte_array_new();
+			g_byte_array_append(wait->data, data, (guint)len);
+		}
+	}
+	end_fulfilled(fetch, true, &ending);
+	g_mutex_unlock(&account->lock);
+	end_all(&ending, NULL);
+}
+
+void
+fetch_sized(struct account *account, struct fetch *fetch, uint64_t size)
+{
+	bool stored = body_begin(account->cache, fetch->key, fetch_origin(fetch), size, NULL);
+	g_mutex_lock(&account->lock);
+	fetch->size = size;
+	fetch->size_known = true;
+	fetch->nostore = !stored;
+	g_mutex_unlock(&account->lock);
+	correct_size(account, fetch);
+}
+
+void
+fetch_chunk(struct account *account, struct fetch *fetch, uint32_t chunk, const void *data,
+            size_t len)
+{
+	struct ending ending;
+	bool stored = !fetch->nostore && body_put_chunk(account->cache, fetch->key,
+	                                                fetch_origin(fetch), chunk, data, len, NULL);
+	ending_init(&ending);
+	g_mutex_lock(&account->lock);
+	fetch->nostore = !stored;
+	for (guint i = 0; i < fetch->waits->len; i++) {
+		struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
+		if (wait->length > 0)
+			offer(wait, fetch->size, chunk, data, len);
+	}
+	end_fulfilled(fetch, true, &ending);
+	g_mutex_unlock(&account->lock);
+	end_all(&ending, NULL);
+}
+
+/* --- asking ------------------------------------------------------------------------------- */
+
+static void
+fetch_free(struct fetch *fetch)
+{
+	g_ptr_array_free(fetch->waits, TRUE);
+	g_free(fetch);
+}
+
+/* Forgets a fetch that nobody needs. Lock held. */
+static void
+fetch_release(struct account *account, struct fetch *fetch)
+{
+	if (fetch->pins > 0 || fetch->waits->len > 0 || fetch->queued || fetch->running)
+		return;
+	g_hash_table_remove(account->fetches, &fetch->ino);
+	fetch_free(fetch);
+}
+
+/* Ends all that waits for the message. Lock held. */
+static void
+take_waits(struct fetch *fetch, struct ending *ending)
+{
+	while (fetch->waits->len > 0)
+		end_later(fetch, fetch->waits->len - 1, ending);
+}
+
+/* A fetch made from the index; NULL: there is no such message. */
+static struct fetch *
+fetch_new(struct account *account, uint64_t ino)
+{
+	struct message_record record;
+	struct mailbox_record mailbox;
+	struct fetch *fetch = NULL;
+	uint32_t id;
+	struct cache_view *view = cache_view_begin(account->cache);
+	if (cache_message_by_ino(view, ino, &id, &record) && cache_mailbox_get(view, id, &mailbox)) {
+		fetch = g_new0(struct fetch, 1);
+		fetch->ino = ino;
+		fetch->key = record.body != 0 ? record.body : ino;
+		fetch->mailbox = id;
+		fetch->space = record.space;
+		fetch->uid = record.uid;
+		fetch->uidvalidity = mailbox.uidvalidity;
+		fetch->hint = fetch->size = record.size;
+		fetch->hint_true = (record.state & MESSAGE_SIZE_TRUE) != 0;
+		fetch->seen = (record.flags & IMAP_FLAG_SEEN) != 0;
+		fetch->window = 1;
+		fetch->waits = g_ptr_array_new_with_free_func(wait_free_ref);
+	}
+	cache_view_end(view);
+	return fetch;
+}
+
+/* Finds or makes the fetch and locks the account. NULL: no such message, and no lock. */
+static struct fetch *
+fetch_lock(struct account *account, uint64_t ino)
+{
+	g_mutex_lock(&account->lock);
+	struct fetch *fetch = g_hash_table_lookup(account->fetches, &ino);
+	if (fetch != NULL)
+		return fetch;
+	g_mutex_unlock(&account->lock);
+	struct fetch *made = fetch_new(account, ino);
+	if (made == NULL)
+		return NULL;
+	g_mutex_lock(&account->lock);
+	fetch = g_hash_table_lookup(account->fetches, &ino);
+	if (fetch == NULL) {
+		fetch = made;
+		g_hash_table_insert(account->fetches, &fetch->ino, fetch);
+	} else {
+		fetch_free(made);
+	}
+	return fetch;
+}
+
+/* Lock held. */
+static void
+enqueue(struct account *account, struct fetch *fetch)
+{
+	if (fetch->queued || fetch->running)
+		return;
+	struct mbox *mbox = work_mbox(account, fetch->mailbox);
+	fetch->queued = true;
+	g_queue_push_tail(&mbox->fetches, fetch);
+	work_want_read(account, mbox);
+}
+
+static void
+park(struct account *account, struct fetch *fetch, struct fetch_wait *wait)
+{
+	wait->wait.deadline_ns = clock_boot_ns() + (int64_t)account->config.timeout_s * CLOCK_SEC;
+	g_ptr_array_add(fetch->waits, wait_ref(&wait->wait));
+	enqueue(account, fetch);
+	watch_park(account, &wait->wait);
+}
+
+static void
+end_gone(struct fetch_wait *wait)
+{
+	struct fault fault;
+	fault_set(&fault, FAULT_GONE, "the message is no longer there");
+	wait_end(&wait->wait, &fault);
+}
+
+bool
+account_open(struct account *account, struct fetch_wait *wait, uint64_t *size_r)
+{
+	struct message_record record;
+	struct body_info info;
+	uint32_t id;
+	struct cache_view *view = cache_view_begin(account->cache);
+	bool known = cache_message_by_ino(view, wait->ino, &id, &record);
+	uint64_t key = known && record.body != 0 ? record.body : wait->ino;
+	bool here = known && body_info_get(view, key, &info) &&
+	            info.origin == ((uint64_t)record.space << 32 | record.uid) &&
+	            (info.complete || info.size > FETCH_WHOLE_MAX);
+	bool unseen = known && (record.flags & IMAP_FLAG_SEEN) == 0;
+	cache_view_end(view);
+	if (unseen && account->config.mark_seen && !account->config.read_only)
+		change_seen(account, wait->ino, true);
+	if (here) {
+		body_touch(account->cache, key);
+		*size_r = info.size;
+		return true;
+	}
+	wait->offset = wait->length = 0;
+	struct fetch *fetch = fetch_lock(account, wait->ino);
+	if (fetch == NULL) {
+		end_gone(wait);
+		return false;
+	}
+	park(account, fetch, wait);
+	g_mutex_unlock(&account->lock);
+	return false;
+}
+
+void
+account_read(struct account *account, struct fetch_wait *wait)
+{
+	struct fetch *fetch = fetch_lock(account, wait->ino);
+	if (fetch == NULL) {
+		end_gone(wait);
+		return;
+	}
+	wait->length = MIN(wait->length, (size_t)60 * BODY_CHUNK);
+	wait->filled[0] = 0;
+	park(account, fetch, wait);
+	g_mutex_unlock(&account->lock);
+}
+
+void
+account_pin(struct account *account, uint64_t ino)
+{
+	struct fetch *fetch = fetch_lock(account, ino);
+	if (fetch == NULL)
+		return;
+	if (fetch->pins++ == 0)
+		body_pin(account->cache, fetch->key);
+	g_mutex_unlock(&account->lock);
+}
+
+void
+account_unpin(struct account *account, uint64_t ino)
+{
+	g_mutex_lock(&account->lock);
+	struct fetch *fetch = g_hash_table_lookup(account->fetches, &ino);
+	if (fetch != NULL && fetch->pins > 0) {
+		if (--fetch->pins == 0)
+			body_unpin(account->cache, fetch->key);
+		fetch_release(account, fetch);
+	}
+	g_mutex_unlock(&account->lock);
+}
+
+/* --- running ------------------------------------------------------------------------------ */
+
+static bool
+is_large(const struct fetch *fetch)
+{
+	return (fetch->size_known ? fetch->size : fetch->hint) > FETCH_WHOLE_MAX;
+}
+
+static struct imap_command *
+body_command(struct worker *worker, const char *set)
+{
+	struct imap_command *command = conn_command(worker->conn, "UID FETCH");
+	imap_command_set(command, set);
+	return command;
+}
+
+static char *
+uid_text(const struct fetch *fetch)
+{
+	return g_strdup_printf("%u", fetch->uid);
+}
+
+static uint32_t
+send_range(struct worker *worker, const struct fetch *fetch, uint64_t offset, uint64_t length)
+{
+	char *set = uid_text(fetch);
+	char *item = g_strdup_printf("(UID BODY.PEEK[]<%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT ">)",
+	                             offset, length);
+	struct imap_command *command = body_command(worker, set);
+	imap_command_raw(command, item);
+	g_free(set);
+	g_free(item);
+	return conn_send(worker->conn, command);
+}
+
+/* Waits for a command; a refusal is noted in *refusal_r. */
+static bool
+wait_reply(struct worker *worker, uint32_t tag, struct fault *refusal_r, struct fault *fault)
+{
+	struct conn_reply reply = { 0 };
+	bool ok = conn_wait(worker->conn, tag, &reply, fault);
+	if (ok && refusal_r != NULL)
+		conn_reply_fault(&reply, refusal_r, "fetching a message");
+	conn_reply_clear(&reply);
+	return ok;
+}
+
+/* Many small messages, or one that comes in one piece. */
+static bool
+run_whole(struct receive *receive, struct fault *refusal_r, struct fault *fault)
+{
+	struct seqset *uids = seqset_new();
+	GString *set = g_string_new(NULL);
+	for (guint i = 0; i < receive->batch->len; i++) {
+		const struct fetch *fetch = g_ptr_array_index(receive->batch, i);
+		seqset_add(uids, fetch->uid);
+	}
+	seqset_format(uids, set);
+	struct imap_command *command = body_command(receive->worker, set->str);
+	imap_command_raw(command, "(UID BODY.PEEK[])");
+	seqset_free(&uids);
+	g_string_free(set, TRUE);
+	return wait_reply(receive->worker, conn_send(receive->worker->conn, command), refusal_r,
+	                  fault);
+}
+
+/* The first chunk and the proof of the size, in one round trip. */
+static bool
+run_probe(struct receive *receive, struct fetch *fetch, struct fault *fault)
+{
+	receive->probing = true;
+	receive->probe_origin = fetch->hint - 1;
+	uint32_t first = send_range(receive->worker, fetch, 0, BODY_CHUNK);
+	uint32_t last = send_range(receive->worker, fetch, fetch->hint - 1, PROBE_OCTETS);
+	bool ok = wait_reply(receive->worker, first, NULL, fault) &&
+	          wait_reply(receive->worker, last, NULL, fault);
+	receive->probing = false;
+	if (!ok)
+		return false;
+	if (fetch->delivered && receive->probed && receive->probe_size == 1) {
+		fetch_sized(receive->account, fetch, fetch->hint);
+		fetch_chunk(receive->account, fetch, 0, receive->first->data, receive->first->len);
+		receive->gained = true;
+	} else {
+		fetch->whole = true;
+	}
+	return true;
+}
+
+/* The next chunks to fetch: from the first that a READ lacks. False: none is lacking. */
+static bool
+next_range(struct account *account, struct fetch *fetch, uint64_t *offset_r, uint64_t *length_r)
+{
+	struct ending ending;
+	uint32_t from = UINT32_MAX, to = 0;
+	ending_init(&ending);
+	g_mutex_lock(&account->lock);
+	for (guint i = 0; i < fetch->waits->len; i++) {
+		struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
+		if (wait->length > 0 && !atomic_load(&wait->wait.claimed))
+			fill_from_cache(account, fetch, wait);
+	}
+	end_fulfilled(fetch, true, &ending);
+	for (guint i = 0; i < fetch->waits->len; i++) {
+		const struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
+		for (uint32_t chunk = first_chunk(wait); chunk < end_chunk(wait, fetch->size); chunk++)
+			if ((wait->filled[0] >> (chunk - first_chunk(wait)) & 1) == 0 && chunk < from) {
+				from = chunk;
+				to = end_chunk(wait, fetch->size);
+			}
+	}
+	g_mutex_unlock(&account->lock);
+	end_all(&ending, NULL);
+	if (from == UINT32_MAX)
+		return false;
+	/* Doubling while it is read on; what can't be stored is not fetched ahead. */
+	bool reads_on = from == fetch->read_on / BODY_CHUNK && fetch->read_on > 0;
+	fetch->window = !fetch->nostore && reads_on ? MIN(fetch->window * 2, WINDOW_MAX) : 1;
+	uint64_t end = MIN((uint64_t)MAX(to, from + fetch->window) * BODY_CHUNK, fetch->size);
+	*offset_r = (uint64_t)from * BODY_CHUNK;
+	*length_r = end - *offset_r;
+	fetch->read_on = (end + BODY_CHUNK - 1) / BODY_CHUNK * BODY_CHUNK;
+	return true;
+}
+
+static bool
+run_ranges(struct receive *receive, struct fetch *fetch, struct fault *refusal_r,
+           struct fault *fault)
+{
+	unsigned fruitless = 0;
+	receive->range = true;
+	while (!fetch->whole && next_range(receive->account, fetch, &receive->origin,
+	                                   &receive->length)) {
+		receive->gained = fetch->delivered = false;
+		uint32_t tag = send_range(receive->worker, fetch, receive->origin, receive->length);
+		if (!wait_reply(receive->worker, tag, refusal_r, fault))
+			return false;
+		if (fetch->delivered)
+			fruitless = 0;
+		else if (++fruitless == 2)
+			fetch->whole = true;
+	}
+	receive->range = false;
+	return true;
+}
+
+static bool
+run_large(struct receive *receive, struct fetch *fetch, struct fault *refusal_r,
+          struct fault *fault)
+{
+	struct body_info info;
+	if (!fetch->size_known) {
+		struct cache_view *view = cache_view_begin(receive->account->cache);
+		bool known = body_info_get(view, fetch->key, &info) &&
+		             info.origin == fetch_origin(fetch);
+		cache_view_end(view);
+		if (known || fetch->hint_true)
+			fetch_sized(receive->account, fetch, known ? info.size : fetch->hint);
+		else if (!fetch->whole && !run_probe(receive, fetch, fault))
+			return false;
+	}
+	if (!fetch->whole && fetch->size_known && !run_ranges(receive, fetch, refusal_r, fault))
+		return false;
+	return !fetch->whole || run_whole(receive, refusal_r, fault);
+}
+
+/* Takes what goes into one command. Lock held. */
+static void
+take_batch(struct account *account, struct mbox *mbox, GPtrArray *batch)
+{
+	uint64_t octets = 0;
+	while (mbox->fetches.length > 0 && batch->len < BATCH_MAX) {
+		struct fetch *fetch = g_queue_peek_head(&mbox->fetches);
+		bool alone = is_large(fetch) || fetch->failures > 0;
+		if (batch->len > 0 && (alone || octets + fetch->hint > BATCH_OCTETS_MAX))
+			break;
+		g_queue_pop_head(&mbox->fetches);
+		fetch->queued = false;
+		fetch->running = true;
+		fetch->delivered = false;
+		octets += fetch->hint;
+		g_ptr_array_add(batch, fetch);
+		if (alone)
+			break;
+	}
+	if (mbox->fetches.length > 0)
+		work_want_read(account, mbox);
+}
+
+/* After a command: who is still waiting is asked for again, alone, and fails when nothing comes of
+ * that either. Lock held. */
+static void
+settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
+       const struct fault *why, struct ending *failed, struct ending *done)
+{
+	fetch->running = false;
+	if (fetch->size_known)
+		end_fulfilled(fetch, true, done);
+	if (fetch->waits->len > 0) {
+		if (gained && fetch->delivered)
+			fetch->failures = 0;
+		else
+			fetch->failures++;
+		bool hopeless = why->kind == FAULT_GONE || why->kind == FAULT_CANCELLED;
+		/* A cut line is nobody's fault at first: the deadlines bound it. */
+		unsigned most = lost ? 2 * FAILURES_MAX : FAILURES_MAX;
+		if (hopeless || fetch->failures >= most)
+			take_waits(fetch, failed);
+		else
+			enqueue(account, fetch);
+	}
+	if (fetch->waits->len == 0)
+		fetch->failures = 0;
+	fetch_release(account, fetch);
+}
+
+void
+fetch_run(struct worker *worker, struct mbox *mbox)
+{
+	struct account *account = worker->account;
+	struct receive receive;
+	struct fault fault = { 0 }, refusal = { 0 };
+	struct ending failed, done;
+	GPtrArray *batch = g_ptr_array_new();
+	g_mutex_lock(&account->lock);
+	take_batch(account, mbox, batch);
+	g_mutex_unlock(&account->lock);
+	bool ok = true;
+	receive_init(&receive, worker, batch);
+	if (batch->len > 0) {
+		struct fetch *first = g_ptr_array_index(batch, 0);
+		const struct conn_handler handler = receive_handler(&receive);
+		ok = worker_select(worker, mbox->id, false, false, &fault);
+		conn_set_handler(worker->conn, &handler);
+		if (ok)
+			ok = batch->len == 1 && is_large(first)
+			             ? run_large(&receive, first, &refusal, &fault)
+			             : run_whole(&receive, &refusal, &fault);
+		conn_set_handler(worker->conn, NULL);
+	}
+	if (!ok)
+		refusal = fault;
+	else if (refusal.kind == FAULT_NONE)
+		fault_set(&refusal, FAULT_PROTOCOL, "the server does not give the message");
+	ending_init(&failed);
+	ending_init(&done);
+	g_mutex_lock(&account->lock);
+	for (guint i = 0; i < batch->len; i++)
+		settle(account, g_ptr_array_index(batch, i), !ok, receive.gained, &refusal, &failed,
+		       &done);
+	g_mutex_unlock(&account->lock);
+	if (failed.waits->len > 0)
+		log_warn("a message in mailbox %u can't be read: %s", mbox->id, refusal.text);
+	end_all(&done, NULL);
+	end_all(&failed, &refusal);
+	receive_release(&receive);
+	g_ptr_array_free(batch, TRUE);
+}
+
+/* --- the end ------------------------------------------------------------------------------ */
+
+void
+fetch_fail_all(struct account *account, const struct fault *fault)
+{
+	struct ending ending;
+	GHashTableIter iter;
+	gpointer value;
+	ending_init(&ending);
+	g_mutex_lock(&account->lock);
+	g_hash_table_iter_init(&iter, account->fetches);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		struct fetch *fetch = value;
+		take_waits(fetch, &ending);
+		if (fetch->queued) {
+			g_queue_remove(&work_mbox(account, fetch->mailbox)->fetches, fetch);
+			fetch->queued = false;
+		}
+		if (fetch->pins == 0 && !fetch->running) {
+			g_hash_table_iter_remove(&iter);
+			fetch_free(fetch);
+		}
+	}
+	g_mutex_unlock(&account->lock);
+	end_all(&ending, fault);
+}
+
+void
+fetch_free_all(struct account *account)
+{
+	GHashTableIter iter;
+	gpointer value;
+	g_hash_table_iter_init(&iter, account->fetches);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		g_hash_table_iter_remove(&iter);
+		fetch_free(value);
+	}
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fetching the octets of messages: what fetch.c (who wants what, which command
+ * is sent) and receive.c (what comes of it) share. Private to mail/.
+ *
+ * A struct fetch stands for a message that is open or wanted. It hangs on its
+ * mailbox's queue while somebody waits and no worker has it; joined are all who
+ * want the same message, and up to a bound the messages of a mailbox in one
+ * command.
+ */
+#ifndef MAIL_FETCH_H
+#define MAIL_FETCH_H
+
+#include "cache/body.h"
+#include "mail/internal.h"
+
+struct fetch {
+	/* Constant. */
+	uint64_t ino, key;      /* key: of the body in the cache */
+	uint32_t mailbox, space, uid;
+	uint64_t uidvalidity;
+	uint64_t hint;          /* RFC822.SIZE */
+	bool hint_true, seen;
+	/* account->lock */
+	GPtrArray *waits;       /* struct fetch_wait, with references */
+	bool queued, running;
+	unsigned pins;
+	/* Of the worker that runs it; read with the lock when nobody does. */
+	uint64_t size;          /* valid if size_known */
+	bool size_known;
+	bool whole;             /* sizes or ranges of this server can't be believed: in one piece */
+	bool nostore;           /* the cache has no room for it */
+	unsigned failures;      /* tries without anything gained */
+	bool delivered;         /* in the command under way */
+	uint64_t read_on;       /* where a reader that reads on would ask next */
+	uint32_t window;        /* chunks to fetch at once then */
+};
+
+/* A command's worth of fetches on a connection. */
+struct receive {
+	struct worker *worker;
+	struct account *account;
+	GPtrArray *batch;       /* struct fetch */
+	/* A range was asked for; else whole messages. */
+	bool range;
+	uint64_t origin, length;
+	/* The literal under way. */
+	struct fetch *fetch;    /* NULL: it is dropped */
+	bool chunked;           /* handed on chunk by chunk, else kept in the buffer */
+	uint64_t literal_size, literal_origin, position;
+	GByteArray *buffer;
+	/* The proof of a size: what came for BODY[]<SIZE-1>. */
+	bool probing, probed;
+	uint64_t probe_origin, probe_size;
+	GByteArray *first;      /* the first chunk, until the size is proven */
+	bool gained;            /* something new has come */
+};
+
+void receive_init(struct receive *receive, struct worker *worker, GPtrArray *batch);
+void receive_release(struct receive *receive);
+/* The handlers for the connection; valid as long as `receive`. */
+struct conn_handler receive_handler(struct receive *receive);
+
+static inline uint64_t
+fetch_origin(const struct fetch *fetch)
+{
+	return (uint64_t)fetch->space << 32 | fetch->uid;
+}
+
+/* The whole message is here: stores it, answers all who wait. */
+void fetch_whole(struct account *account, struct fetch *fetch, const void *data, size_t len);
+/* The true size of a larger one is known: makes room for its chunks. */
+void fetch_sized(struct account *account, struct fetch *fetch, uint64_t size);
+/* A chunk of it is here. */
+void fetch_chunk(struct account *account, struct fetch *fetch, uint32_t chunk, const void *data,
+                 size_t len);
+
+#endif

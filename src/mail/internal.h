@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of mail/ share: the account's state and its workers. Nobody
+ * outside mail/ includes this.
+ *
+ * account->lock guards everything here that isn't marked otherwise. It is never
+ * held across the network, a call into the cache that may wait, or the end of a
+ * wait. Lock order: account->lock, then what is inside the cache and the pool.
+ */
+#ifndef MAIL_INTERNAL_H
+#define MAIL_INTERNAL_H
+
+#include <glib.h>
+
+#include "imap/seqset.h"
+#include "mail/account.h"
+#include "session/pool.h"
+
+/* A mailbox's part in the work; id 0 is the tree of mailboxes itself. Created at the first use,
+ * kept for the account's life. */
+struct mbox {
+	uint32_t id;
+
+	GQueue fetches;      /* struct fetch that want octets; in account->read_queue if any */
+	bool read_queued;
+
+	GQueue changes;      /* struct change, by seq; in account->change_queue if any */
+	bool change_queued, change_running;
+	int64_t change_after_ns; /* boottime: not before, after a failure */
+	struct fault change_fault; /* the first refusal since it was last told */
+	struct wait_list change_waits;
+
+	bool sync_queued, sync_running;
+	bool complete;       /* listed completely once */
+	bool dirty;          /* something was heard: what is known is not fresh */
+	bool gone;           /* deleted on the server */
+	int64_t synced_ns;   /* boottime when the last good sync began, 0: never since the start */
+	int64_t failed_ns;   /* boottime when a sync last failed */
+	int64_t used_ns;     /* boottime when somebody last used it */
+	uint64_t step;       /* batches that became visible */
+	struct wait_list refresh_waits, listing_waits;
+};
+
+/* A worker and its connection. The fields are the worker's own but for those said otherwise. */
+struct worker {
+	struct account *account;
+	GThread *thread;
+	unsigned number;
+	struct conn *conn;      /* changed under account->lock, so that others may read its progress */
+	bool idle, running;     /* account->lock */
+	uint32_t selected;      /* id of the selected mailbox, 0: none */
+	bool selected_writable;
+	bool synced;            /* the selected mailbox was synced here, with these counters: */
+	unsigned synced_exists, synced_expunges, synced_fetches;
+	int64_t idle_since_ns;
+};
+
+enum login_state { LOGIN_PENDING, LOGIN_DONE, LOGIN_FAILED };
+
+struct account {
+	struct account_config config;
+	struct cache *cache;
+	struct pool *pool;      /* locks itself */
+
+	GMutex lock;
+	GCond work;             /* there is work, or the end is near */
+	GCond state;            /* login, drained changes */
+	bool stopping, draining;
+	struct worker *workers;
+	unsigned worker_count;
+	GThread *ticker;
+
+	GHashTable *mboxes;     /* id -> struct mbox */
+	GHashTable *fetches;    /* inode -> struct fetch */
+	GQueue read_queue, change_queue, sync_queue; /* of struct mbox */
+	unsigned syncs_running;
+	unsigned idle_connected, connected;
+	GPtrArray *parked;      /* struct wait with a reference: the ticker ends them */
+
+	enum login_state login;
+	struct fault line_fault; /* why there is no connection; kind NONE while there is one */
+	int64_t line_lost_ns;    /* boottime since when there is none, 0: never was one */
+	uint64_t journal_seq;    /* the last one given */
+
+	/* The server's ways, learnt at login; written by the tree's sync alone. */
+	char *prefix, *delimiter;  /* of the personal namespace; NULL: none */
+	bool prefix_known;
+	bool move_trusted;       /* a MOVE here did what it said; account->lock */
+};
+
+/* --- work.c: queue and workers --------------------------------------------------------- */
+
+struct mbox *work_mbox(struct account *account, uint32_t id);      /* lock held */
+void work_want_read(struct account *account, struct mbox *mbox);   /* lock held */
+void work_want_change(struct account *account, struct mbox *mbox); /* lock held */
+void work_want_sync(struct account *account, struct mbox *mbox);   /* lock held */
+bool work_start(struct account *account);
+void work_stop(struct account *account);
+/* No octet has come for a second though one is owed, or there is no connection. Lock held. */
+bool work_stalled(struct account *account, int64_t now);
+/* Boottime of the last octet received on any connection that is at work. Lock held. */
+int64_t work_progress_ns(struct account *account);
+
+/* Selects the mailbox on the worker's connection unless it is that already. GONE when the server
+ * says it is not there, or its UIDVALIDITY isn't the index's (a sync is then on its way, unless
+ * `any_validity`). */
+bool worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validity,
+                   struct fault *fault);
+
+/* --- what workers run; called without the lock ----------------------------------------- */
+
+void fetch_run(struct worker *worker, struct mbox *mbox);   /* fetch.c */
+void change_run(struct worker *worker, struct mbox *mbox);  /* change.c */
+bool sync_run(struct worker *worker, struct mbox *mbox, struct fault *fault); /* sync.c */
+bool tree_run(struct worker *worker, struct fault *fault);  /* mailbox.c */
+
+/* --- fetch.c --------------------------------------------------------------------------- */
+
+/* Ends all that waits for octets, e.g. since there is no server. Takes the lock. */
+void fetch_fail_all(struct account *account, const struct fault *fault);
+void fetch_free_all(struct account *account);
+
+/* --- change.c -------------------------------------------------------------------------- */
+
+/* Reads the journal, so that what was pending is played. */
+bool change_load(struct account *account, struct fault *fault);
+/* Changes that are pending anywhere. Lock held. */
+unsigned change_pending(struct account *account);
+/* Takes \Seen back from messages that a body's FETCH set it on, or sets it (-o seen). */
+void change_seen(struct account *account, uint64_t ino, bool seen);
+void change_free_all(struct account *account);
+
+/* --- mailbox.c ------------------------------------------------------------------------- */
+
+/* The trash's raw name: by option, SPECIAL-USE, or a usual name; false: there is none yet. *id_r
+ * is 0 where the index does not have it. */
+bool mailbox_find_trash(struct account *account, GString *raw_r, uint32_t *id_r);
+/* Creates one. */
+bool mailbox_create_trash(struct worker *worker, GString *raw_r, struct fault *fault);
+
+/* --- watch.c --------------------------------------------------------------------------- */
+
+/* Has the ticker end it at its deadline. Lock held. */
+void watch_park(struct account *account, struct wait *wait);
+void *watch_thread(void *account);
+
+/* --- helpers --------------------------------------------------------------------------- */
+
+void account_emit(struct account *account, enum account_event_kind kind, uint64_t dir_ino,
+                  uint64_t ino, const char *name);
+
+#endif

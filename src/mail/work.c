@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The queue of work and the workers, one connection each.
+ *
+ * What is to do hangs on the mailboxes (struct mbox); the queues hold mailboxes
+ * that have something, oldest first: reads before changes before syncs. A
+ * worker connects before it takes anything, so that a failure to connect costs
+ * no work, and only when no connected worker is idle.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "mail/internal.h"
+
+/* Further connections than the first are closed when they had nothing to do for so long. */
+#define IDLE_CLOSE_NS (300 * CLOCK_SEC)
+/* After a line was lost, what waits is not failed before so long has passed without a new one. */
+#define GRACE_NS (5 * CLOCK_SEC)
+
+enum work_kind { WORK_NONE, WORK_READ, WORK_CHANGE, WORK_SYNC };
+
+struct mbox *
+work_mbox(struct account *account, uint32_t id)
+{
+	struct mbox *mbox = g_hash_table_lookup(account->mboxes, GUINT_TO_POINTER(id));
+	if (mbox == NULL) {
+		mbox = g_new0(struct mbox, 1);
+		mbox->id = id;
+		g_queue_init(&mbox->fetches);
+		g_queue_init(&mbox->changes);
+		g_hash_table_insert(account->mboxes, GUINT_TO_POINTER(id), mbox);
+	}
+	return mbox;
+}
+
+void
+work_want_read(struct account *account, struct mbox *mbox)
+{
+	if (!mbox->read_queued) {
+		mbox->read_queued = true;
+		g_queue_push_tail(&account->read_queue, mbox);
+	}
+	g_cond_broadcast(&account->work);
+}
+
+void
+work_want_change(struct account *account, struct mbox *mbox)
+{
+	if (!mbox->change_queued && !mbox->change_running) {
+		mbox->change_queued = true;
+		g_queue_push_tail(&account->change_queue, mbox);
+	}
+	g_cond_broadcast(&account->work);
+}
+
+void
+work_want_sync(struct account *account, struct mbox *mbox)
+{
+	if (mbox->sync_queued || mbox->sync_running)
+		return;
+	mbox->sync_queued = true;
+	/* The tree first: what it finds decides what else is worth a look. */
+	if (mbox->id == 0)
+		g_queue_push_head(&account->sync_queue, mbox);
+	else
+		g_queue_push_tail(&account->sync_queue, mbox);
+	g_cond_broadcast(&account->work);
+}
+
+int64_t
+work_progress_ns(struct account *account)
+{
+	int64_t latest = 0;
+	for (unsigned i = 0; i < account->worker_count; i++) {
+		const struct worker *worker = &account->workers[i];
+		if (worker->running && worker->conn != NULL)
+			latest = MAX(latest, conn_progress_ns(worker->conn));
+	}
+	return latest;
+}
+
+bool
+work_stalled(struct account *account, int64_t now)
+{
+	if (account->connected == 0)
+		return true;
+	for (unsigned i = 0; i < account->worker_count; i++) {
+		const struct worker *worker = &account->workers[i];
+		if (worker->running && worker->conn != NULL &&
+		    now - conn_progress_ns(worker->conn) > CLOCK_SEC)
+			return true;
+	}
+	return false;
+}
+
+/* --- taking work ----------------------------------------------------------------------- */
+
+/* The queue's first mailbox, or rather the one that this connection has selected. */
+static struct mbox *
+take_mbox(GQueue *queue, uint32_t selected)
+{
+	for (GList *link = queue->head; link != NULL && selected != 0; link = link->next) {
+		struct mbox *mbox = link->data;
+		if (mbox->id == selected) {
+			g_queue_delete_link(queue, link);
+			return mbox;
+		}
+	}
+	return g_queue_pop_head(queue);
+}
+
+static struct mbox *
+take_change(struct account *account, int64_t now)
+{
+	for (GList *link = account->change_queue.head; link != NULL; link = link->next) {
+		struct mbox *mbox = link->data;
+		if (mbox->change_after_ns <= now || account->draining) {
+			g_queue_delete_link(&account->change_queue, link);
+			mbox->change_queued = false;
+			mbox->change_running = true;
+			return mbox;
+		}
+	}
+	return NULL;
+}
+
+static bool
+sync_allowed(const struct account *account)
+{
+	/* One connection stays free of long listings, for readers. */
+	unsigned most = account->connected > 1 ? account->connected - 1 : 1;
+	return account->sync_queue.length > 0 && account->syncs_running < most &&
+	       !account->draining;
+}
+
+static enum work_kind
+take_work(struct worker *worker, int64_t now, struct mbox **mbox_r)
+{
+	struct account *account = worker->account;
+	if (account->read_queue.length > 0) {
+		*mbox_r = take_mbox(&account->read_queue, worker->selected);
+		(*mbox_r)->read_queued = false;
+		return WORK_READ;
+	}
+	if ((*mbox_r = take_change(account, now)) != NULL)
+		return WORK_CHANGE;
+	if (sync_allowed(account)) {
+		*mbox_r = take_mbox(&account->sync_queue, worker->selected);
+		(*mbox_r)->sync_queued = false;
+		(*mbox_r)->sync_running = true;
+		account->syncs_running++;
+		return WORK_SYNC;
+	}
+	return WORK_NONE;
+}
+
+/* Whether there is anything that a further connection would serve. */
+static bool
+connection_wanted(const struct account *account, int64_t now)
+{
+	if (account->login == LOGIN_PENDING)
+		return account->connected == 0;
+	if (account->idle_connected > 0)
+		return false;
+	if (account->read_queue.length > 0)
+		return true;
+	for (const GList *link = account->change_queue.head; link != NULL; link = link->next) {
+		const struct mbox *mbox = link->data;
+		if (mbox->change_after_ns <= now || account->draining)
+			return true;
+	}
+	/* A connection more for a sync must leave one free of syncs. */
+	return account->sync_queue.length > 0 &&
+	       (account->connected == 0 || account->syncs_running < account->connected);
+}
+
+/* --- the connection -------------------------------------------------------------------- */
+
+/* There is no connection and could not be had: what waits for one need not wait longer. */
+static void
+fail_waits(struct account *account, const struct fault *fault)
+{
+	struct wait_list ended[64];
+	unsigned count = 0;
+	GHashTableIter iter;
+	gpointer value;
+	g_mutex_lock(&account->lock);
+	g_hash_table_iter_init(&iter, account->mboxes);
+	while (g_hash_table_iter_next(&iter, NULL, &value) && count < G_N_ELEMENTS(ended) - 1) {
+		struct mbox *mbox = value;
+		if (mbox->refresh_waits.count > 0)
+			wait_list_take(&mbox->refresh_waits, &ended[count++]);
+		if (mbox->listing_waits.count > 0)
+			wait_list_take(&mbox->listing_waits, &ended[count++]);
+		if (mbox->sync_queued && mbox->id != 0) {
+			mbox->sync_queued = false;
+			g_queue_remove(&account->sync_queue, mbox);
+			mbox->failed_ns = clock_boot_ns();
+		}
+	}
+	g_mutex_unlock(&account->lock);
+	for (unsigned i = 0; i < count; i++)
+		wait_list_end(&ended[i], fault);
+	fetch_fail_all(account, fault);
+}
+
+static void
+connect_failed(struct worker *worker, const struct fault *fault)
+{
+	struct account *account = worker->account;
+	int64_t now = clock_boot_ns();
+	pool_failed(account->pool, now, fault);
+	g_mutex_lock(&account->lock);
+	bool alone = account->connected == 0;
+	bool changed = account->line_fault.kind != fault->kind;
+	if (alone)
+		account->line_fault = *fault;
+	bool fatal = fault->kind == FAULT_AUTH || fault->kind == FAULT_TLS ||
+	             fault->kind == FAULT_UNSUPPORTED;
+	if (account->login == LOGIN_PENDING && fatal)
+		account->login = LOGIN_FAILED;
+	g_cond_broadcast(&account->state);
+	bool over = alone && (fatal || now - account->line_lost_ns >= GRACE_NS);
+	g_mutex_unlock(&account->lock);
+	if (alone && changed && account->login != LOGIN_FAILED)
+		log_warn("%s", fault->text);
+	else
+		log_debug("connection %u: %s", worker->number, fault->text);
+	if (over)
+		fail_waits(account, fault);
+}
+
+static void
+connected(struct worker *worker, struct conn *conn)
+{
+	struct account *account = worker->account;
+	pool_connected(account->pool, clock_boot_ns());
+	g_mutex_lock(&account->lock);
+	worker->conn = conn;
+	worker->selected = 0;
+	worker->idle_since_ns = clock_boot_ns();
+	account->connected++;
+	if (account->line_fault.kind != FAULT_NONE && account->login == LOGIN_DONE)
+		log_info("connected again");
+	account->line_fault.kind = FAULT_NONE;
+	if (account->login == LOGIN_PENDING) {
+		account->login = LOGIN_DONE;
+		work_want_sync(account, work_mbox(account, 0));
+	}
+	g_cond_broadcast(&account->state);
+	g_cond_broadcast(&account->work);
+	g_mutex_unlock(&account->lock);
+}
+
+/* Gives the connection up, politely if it still works. */
+static void
+disconnect(struct worker *worker, bool polite)
+{
+	struct account *account = worker->account;
+	struct conn *conn = worker->conn;
+	g_mutex_lock(&account->lock);
+	worker->conn = NULL;
+	worker->selected = 0;
+	account->connected--;
+	if (account->connected == 0)
+		account->line_lost_ns = clock_boot_ns();
+	g_mutex_unlock(&account->lock);
+	if (polite)
+		conn_logout(conn);
+	conn_free(&conn);
+	pool_lost(account->pool, clock_boot_ns());
+}
+
+static void
+try_connect(struct worker *worker)
+{
+	struct account *account = worker->account;
+	struct conn *conn;
+	struct fault fault = { 0 };
+	if (conn_open(&account->config.conn, account->pool, worker->number, &conn, &fault))
+		connected(worker, conn);
+	else
+		connect_failed(worker, &fault);
+}
+
+/* --- the worker ------------------------------------------------------------------------ */
+
+bool
+worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validity,
+              struct fault *fault)
+{
+	struct account *account = worker->account;
+	struct cache_view *view = cache_view_begin(account->cache);
+	struct mailbox_record record;
+	bool known = cache_mailbox_get(view, id, &record);
+	uint64_t uidvalidity = known ? record.uidvalidity : 0;
+	bool indexed = known && record.space != 0;
+	GString *raw = g_string_new_len(known ? record.raw : "", known ? (gssize)record.raw_len : 0);
+	cache_view_end(view);
+	bool ok = known || fault_set(fault, FAULT_GONE, "the mailbox is no longer there");
+	const struct conn_mailbox *state = conn_selected(worker->conn);
+	if (ok && (worker->selected != id || (writable && !worker->selected_writable) ||
+	           state == NULL || state->stale)) {
+		worker->selected = 0;
+		ok = conn_select(worker->conn, raw->str, raw->len, !writable,
+		                 conn_has(worker->conn, IMAP_CAP_CONDSTORE) ? "(CONDSTORE)" : NULL,
+		                 fault);
+		if (ok) {
+			worker->selected = id;
+			worker->selected_writable = writable;
+			worker->synced = false;
+		}
+		state = conn_selected(worker->conn);
+	}
+	g_string_free(raw, TRUE);
+	if (ok && indexed && !any_validity && state->uidvalidity != uidvalidity) {
+		g_mutex_lock(&account->lock);
+		struct mbox *mbox = work_mbox(account, id);
+		mbox->dirty = true;
+		work_want_sync(account, mbox);
+		g_mutex_unlock(&account->lock);
+		ok = fault_set(fault, FAULT_GONE, "the mailbox was renumbered by the server");
+	}
+	return ok;
+}
+
+static void
+run_sync(struct worker *worker, struct mbox *mbox)
+{
+	struct account *account = worker->account;
+	struct fault fault = { 0 };
+	int64_t began = clock_boot_ns();
+	bool ok = mbox->id == 0 ? tree_run(worker, &fault) : sync_run(worker, mbox, &fault);
+	conn_set_handler(worker->conn, NULL);
+	struct wait_list refresh, listing;
+	g_mutex_lock(&account->lock);
+	mbox->sync_running = false;
+	account->syncs_running--;
+	if (ok) {
+		mbox->synced_ns = began;
+		mbox->complete = true;
+		mbox->dirty = false;
+		mbox->step++;
+	} else {
+		mbox->failed_ns = clock_boot_ns();
+		if (fault.kind == FAULT_CANCELLED)
+			mbox->failed_ns = 0;
+	}
+	wait_list_take(&mbox->refresh_waits, &refresh);
+	wait_list_take(&mbox->listing_waits, &listing);
+	g_cond_broadcast(&account->state);
+	g_mutex_unlock(&account->lock);
+	/* An old listing serves where a new one can't be had; a first one must fail. */
+	wait_list_end(&refresh, NULL);
+	wait_list_end(&listing, ok ? NULL : &fault);
+	if (!ok)
+		log_warn("%s", fault.text);
+}
+
+static void
+run_work(struct worker *worker, enum work_kind kind, struct mbox *mbox)
+{
+	if (kind == WORK_READ)
+		fetch_run(worker, mbox);
+	else if (kind == WORK_CHANGE)
+		change_run(worker, mbox);
+	else
+		run_sync(worker, mbox);
+	if (!conn_alive(worker->conn))
+		disconnect(worker, false);
+	else
+		worker->idle_since_ns = clock_boot_ns();
+}
+
+/* Sleeps until there may be something to do, at most until `until` (boottime ns). Lock held. */
+static void
+worker_sleep(struct worker *worker, int64_t until)
+{
+	struct account *account = worker->account;
+	int64_t pause = CLAMP(until - clock_boot_ns(), CLOCK_MS, 60 * CLOCK_SEC);
+	worker->idle = worker->conn != NULL;
+	account->idle_connected += worker->idle;
+	g_cond_wait_until(&account->work, &account->lock, g_get_monotonic_time() + pause / 1000);
+	account->idle_connected -= worker->idle;
+	worker->idle = false;
+}
+
+/* Nothing to do. Lock held, but for the time of closing or opening a connection. */
+static void
+worker_idle(struct worker *worker, int64_t now)
+{
+	struct account *account = worker->account;
+	int64_t until = now + 60 * CLOCK_SEC;
+	if (worker->conn != NULL) {
+		if (account->connected > 1 && now - worker->idle_since_ns > IDLE_CLOSE_NS) {
+			g_mutex_unlock(&account->lock);
+			disconnect(worker, true);
+			g_mutex_lock(&account->lock);
+			return;
+		}
+		/* Changes that wait for their time are nobody's wake-up call. */
+		if (account->change_queue.length > 0)
+			until = now + CLOCK_SEC / 4;
+	} else if (account->login != LOGIN_FAILED && connection_wanted(account, now)) {
+		bool interactive = account->read_queue.length > 0 || account->parked->len > 0 ||
+		                   account->draining;
+		if (pool_may_connect(account->pool, now, interactive, &until)) {
+			g_mutex_unlock(&account->lock);
+			try_connect(worker);
+			g_mutex_lock(&account->lock);
+			return;
+		}
+	} else if (account->change_queue.length > 0) {
+		until = now + CLOCK_SEC / 4;
+	}
+	worker_sleep(worker, until);
+}
+
+static void *
+worker_thread(void *data)
+{
+	struct worker *worker = data;
+	struct account *account = worker->account;
+	g_mutex_lock(&account->lock);
+	while (!account->stopping) {
+		struct mbox *mbox = NULL;
+		int64_t now = clock_boot_ns();
+		enum work_kind kind = worker->conn != NULL ? take_work(worker, now, &mbox)
+		                                           : WORK_NONE;
+		if (kind == WORK_NONE) {
+			worker_idle(worker, now);
+			continue;
+		}
+		worker->running = true;
+		conn_touch(worker->conn);
+		g_mutex_unlock(&account->lock);
+		run_work(worker, kind, mbox);
+		g_mutex_lock(&account->lock);
+		worker->running = false;
+	}
+	g_mutex_unlock(&account->lock);
+	if (worker->conn != NULL)
+		disconnect(worker, true);
+	return NULL;
+}
+
+bool
+work_start(struct account *account)
+{
+	account->worker_count = MAX(account->config.connections, 1);
+	account->workers = g_new0(struct worker, account->worker_count);
+	for (unsigned i = 0; i < account->worker_count; i++) {
+		struct worker *worker = &account->workers[i];
+		worker->account = account;
+		worker->number = i + 1;
+	}
+	for (unsigned i = 0; i < account->worker_count; i++)
+		account->workers[i].thread = g_thread_new("imapfs-line", worker_thread,
+		                                          &account->workers[i]);
+	account->ticker = g_thread_new("imapfs-tick", watch_thread, account);
+	return true;
+}
+
+void
+work_stop(struct account *account)
+{
+	g_mutex_lock(&account->lock);
+	account->stopping = true;
+	g_cond_broadcast(&account->work);
+	g_cond_broadcast(&account->state);
+	for (unsigned i = 0; i < account->worker_count; i++)
+		if (account->workers[i].conn != NULL)
+			conn_cancel(account->workers[i].conn);
+	pool_cancel(account->pool);
+	g_mutex_unlock(&account->lock);
+	for (unsigned i = 0; i < account->worker_count; i++)
+		g_thread_join(account->workers[i].thread);
+	g_thread_join(account->ticker);
+	g_free(account->workers);
+	account->workers = NULL;
+	account->worker_count = 0;
+}
