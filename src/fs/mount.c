@@ -183,7 +183,6 @@ wait_login(struct mount *mount, GString *warning, struct fault *fault)
 	    fault->kind == FAULT_UNSUPPORTED)
 		return false;
 	g_string_printf(warning, "mounted without the server, from the cache: %s", fault->text);
-	log_warn("%s", warning->str);
 	return true;
 }
 
@@ -324,7 +323,6 @@ mount_run(const struct mount_config *config, struct fault *fault)
 	close_session(&mount);
 	struct fault pending;
 	if (!close_account(&mount, &pending) && ok) {
-		log_warn("%s", pending.text);
 		*fault = pending;
 		ok = false;
 	}

@@ -52,8 +52,10 @@ lookup_try(struct fs *fs, uint64_t dir_ino, const char *name, struct fuse_entry_
 	account_used(fs->account, listing);
 	if (err != ENOENT)
 		return err;
-	/* It may have come between the look and the question: hence another look. */
-	tree_state_get(fs->account, dir.mailbox.id, node_selectable(&dir.mailbox), state_r);
+	/* It may have come between the look and the question: hence another look. What no message
+	 * can be called depends on the tree alone (shells look for .git wherever they are). */
+	bool selectable = node_selectable(&dir.mailbox) && tree_could_be_message(name, strlen(name));
+	tree_state_get(fs->account, dir.mailbox.id, selectable, state_r);
 	err = lookup_index(fs, dir_ino, name, &dir, entry_r);
 	if (err != ENOENT)
 		return err;

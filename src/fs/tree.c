@@ -49,8 +49,8 @@ tree_state_get(struct account *account, uint32_t mailbox, bool selectable,
 
 /* --- entries --------------------------------------------------------------------------- */
 
-static bool
-name_could_be_message(const char *name, size_t len)
+bool
+tree_could_be_message(const char *name, size_t len)
 {
 	size_t suffix = strlen(MESSAGE_SUFFIX);
 	return len >= suffix && memcmp(name + len - suffix, MESSAGE_SUFFIX, suffix) == 0;
@@ -67,7 +67,7 @@ has_shadows(struct cache_view *view, struct tree_dir *dir, const struct mailbox_
 	struct mailbox_record child;
 	bool shadows = false;
 	for (uint32_t id = 0; !shadows && cache_child_next(view, self->id, id, &child); id = child.id)
-		shadows = name_could_be_message(child.name, child.name_len);
+		shadows = tree_could_be_message(child.name, child.name_len);
 	atomic_store(&dir->shadows, shadows);
 	atomic_store(&dir->checked_ns, self->mtime_ns);
 	return shadows;

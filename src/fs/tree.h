@@ -71,6 +71,9 @@ struct tree_entry {
 enum fault_kind tree_walk(struct cache_view *view, struct tree_dir *dir, int64_t cookie,
                           bool (*emit)(void *ctx, const struct tree_entry *entry), void *ctx);
 
+/* Whether a message can have that name. */
+bool tree_could_be_message(const char *name, size_t len);
+
 /* The entry of that name, which is a node of its own. False: there is none. */
 bool tree_lookup(struct cache_view *view, uint32_t mailbox, const char *name, size_t len,
                  struct node *node_r);

@@ -86,7 +86,7 @@ append_uidnext(const struct node *node, GString *out)
 static void
 append_messages(const struct node *node, GString *out)
 {
-	if (node->mailbox.listed)
+	if (node->mailbox.listed && node_selectable(&node->mailbox))
 		g_string_append_printf(out, "%u", node->mailbox.messages);
 }
 

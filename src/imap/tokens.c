@@ -34,10 +34,18 @@ is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
+static bool
+at_literal(const struct scanner *scan)
+{
+	return scan->literal < scan->literals_len &&
+	       scan->literals[scan->literal].start == scan->pos;
+}
+
+/* Not beyond a literal, which may be empty and have blanks behind it. */
 static void
 skip_blanks(struct scanner *scan)
 {
-	while (scan->pos < scan->end && is_blank(scan->text[scan->pos]))
+	while (scan->pos < scan->end && !at_literal(scan) && is_blank(scan->text[scan->pos]))
 		scan->pos++;
 }
 
@@ -52,13 +60,6 @@ word_end(const struct scanner *scan)
 }
 
 /* --- single arguments --------------------------------------------------------------------- */
-
-static bool
-at_literal(const struct scanner *scan)
-{
-	return scan->literal < scan->literals_len &&
-	       scan->literals[scan->literal].start == scan->pos;
-}
 
 static void
 take_literal(struct scanner *scan, struct imap_arg *arg_r)

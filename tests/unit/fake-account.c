@@ -5,6 +5,7 @@
 #include "fake-account.h"
 
 #include <glib.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,7 +28,7 @@ struct parked {
 struct account {
 	struct account_config config;
 	struct cache *cache;
-	GMutex lock;
+	pthread_mutex_t lock;
 	GPtrArray *parked;
 	GThread *thread;
 	atomic_bool stopping;
@@ -161,7 +162,7 @@ run_many(struct cache_txn *txn, void *data, struct fault *fault)
 	char name[128];
 	for (uint32_t n = fill->n; n < fill->n + fill->count; n++) {
 		snprintf(name, sizeof name, "2024-05-03T%06u_Alice-Smith_Re-Lunch-on-Friday-%u_"
-		         "k3f9x2mqa7.eml", n % 240000, n);
+		         "k3f9x2mqa7.eml", (unsigned)((uint64_t)n * 7919 % 240000), n);
 		if (!put_message(txn, fill, n, name, fill->size, fault))
 			return false;
 	}
@@ -293,7 +294,7 @@ fake_thread(void *data)
 	while (!atomic_load(&account->stopping)) {
 		receive_slow(account);
 		GPtrArray *ready = g_ptr_array_new();
-		g_mutex_lock(&account->lock);
+		pthread_mutex_lock(&account->lock);
 		for (guint i = 0; i < account->parked->len;) {
 			struct parked *parked = g_ptr_array_index(account->parked, i);
 			if (is_ready(parked)) {
@@ -304,7 +305,7 @@ fake_thread(void *data)
 			}
 		}
 		atomic_store(&fake->waiting, (int)account->parked->len);
-		g_mutex_unlock(&account->lock);
+		pthread_mutex_unlock(&account->lock);
 		for (guint i = 0; i < ready->len; i++)
 			end_one(account, g_ptr_array_index(ready, i));
 		g_ptr_array_free(ready, TRUE);
@@ -323,9 +324,9 @@ park_it(struct account *account, enum parked_kind kind, bool is_open, uint64_t s
 	parked->is_open = is_open;
 	parked->step = step;
 	parked->wait = wait_ref(wait);
-	g_mutex_lock(&account->lock);
+	pthread_mutex_lock(&account->lock);
 	g_ptr_array_add(account->parked, parked);
-	g_mutex_unlock(&account->lock);
+	pthread_mutex_unlock(&account->lock);
 }
 
 struct account *
@@ -335,7 +336,7 @@ account_new(const struct account_config *config, struct cache *cache)
 	account->config = *config;
 	account->cache = cache;
 	account->parked = g_ptr_array_new();
-	g_mutex_init(&account->lock);
+	pthread_mutex_init(&account->lock, NULL);
 	account->thread = g_thread_new("fake", fake_thread, account);
 	return account;
 }
@@ -353,6 +354,9 @@ bool
 account_stop(struct account *account, struct fault *fault)
 {
 	(void)fault;
+	atomic_fetch_add(&fake->stopping, 1);
+	while (atomic_load(&fake->stop_hangs))
+		g_usleep(1000);
 	atomic_store(&account->stopping, true);
 	g_thread_join(account->thread);
 	struct fault cancelled;
@@ -371,7 +375,7 @@ void
 account_free(struct account **account)
 {
 	g_ptr_array_free((*account)->parked, TRUE);
-	g_mutex_clear(&(*account)->lock);
+	pthread_mutex_destroy(&(*account)->lock);
 	g_free(*account);
 	*account = NULL;
 }

@@ -32,6 +32,8 @@ struct fake_switches {
 	atomic_bool sync_goes;      /* the server acknowledges changes */
 	atomic_bool login_fails;    /* no server at the start */
 	atomic_bool read_only;
+	atomic_bool stop_hangs;     /* changes are pending at the end */
+	atomic_int stopping;        /* account_stop() was called */
 	atomic_int opens, reads, deletes, pins, waiting, used;
 	atomic_ulong quota_used, quota_limit;
 	/* One event, given to the mount when the number is changed. */
