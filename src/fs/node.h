@@ -33,7 +33,8 @@ struct node {
 	struct message_record message;
 };
 
-/* False: there is no such inode. Hidden and \Deleted messages are found. Valid as long as the view. */
+/* False: there is no such inode. Hidden and \Deleted messages are found. Valid as long as the view
+ * is. */
 bool node_get(struct cache_view *view, uint64_t ino, struct node *node_r);
 
 void node_stat_mailbox(const struct node_look *look, const struct mailbox_record *record,

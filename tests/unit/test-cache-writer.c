@@ -358,8 +358,10 @@ storm_run(struct cache_txn *txn, void *data, struct fault *fault)
 static void
 storm(struct fixture *f, int pipe_fd)
 {
-	static unsigned char body[300000];
+	static unsigned char body[51 * 6000];
 	struct cache *cache;
+	signal(SIGSEGV, SIG_DFL);
+	signal(SIGABRT, SIG_DFL);
 	if (!cache_open(&f->config, &cache, NULL))
 		_exit(1);
 	for (uint32_t step = 1;; step++) {

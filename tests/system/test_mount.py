@@ -1,0 +1,444 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The main job: a mounted account is listed, read, searched, backed up and deleted from."""
+import mmap
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import corpus  # noqa: E402
+from fakeimap import FakeImap  # noqa: E402
+from harness import (Dovecot, Proxy, case, check, equal, main, mount, need, run, sha,  # noqa: E402
+                     sha_file, sh, wait_for)
+
+SMALL = b'From: a@example.org\r\nSubject: %s\r\nDate: Fri, 3 May 2024 14:12:05 +0000\r\n' \
+        b'Message-ID: <%s@example.org>\r\n\r\n%s\r\n'
+
+
+def small(number, size=20):
+    word = b'm%d' % number
+    return SMALL % (word, word, (b'text of %s ' % word * (size // 10 + 1))[:size])
+
+
+def truth(server, mailbox):
+    """{uid: octets} by another client."""
+    with server.imap() as client:
+        client.examine(mailbox)
+        return client.bodies()
+
+
+def fill(server, mailbox='INBOX', count=30):
+    server.deliver(mailbox, [(small(n), 1_600_000_000 + n) for n in range(count)])
+
+
+@case
+def every_octet_through_every_tool(t):
+    server = t.add(Dovecot(t.path))
+    server.deliver('INBOX', corpus.nasty().values())
+    server.deliver('Box/Ärger & Co', [(small(n), 1_600_000_000 + n) for n in range(5)])
+    wanted = {uid: sha(body) for uid, body in truth(server, 'INBOX').items()}
+    m = mount(t, server)
+    names = m.messages('INBOX')
+    equal(sorted(names), sorted(wanted), 'every message is listed once')
+    check(all(len(n.encode()) <= 255 and n[0] not in '-.' for n in names.values()), 'names are sane')
+    for uid, name in names.items():
+        if sha(m.read('INBOX', name)) != wanted[uid]:
+            check(False, 'read of %s' % name)
+    for tool, script in (('cp -a', 'cp -a INBOX %s/out'), ('rsync', 'rsync -a INBOX/ %s/out/'),
+                         ('tar', 'mkdir %s/out && tar cf - -C INBOX . | tar xf - -C %s/out')):
+        out = t.path + '/out'
+        result = sh(script.replace('%s', t.path), cwd=m.path)
+        equal(result.code, 0, '%s ends well' % tool)
+        bad = [n for uid, n in names.items() if sha_file(os.path.join(out, n)) != wanted[uid]]
+        equal(bad, [], 'octets through ' + tool)
+        if tool == 'rsync':
+            again = sh('rsync -ai INBOX/ %s/out/' % t.path, cwd=m.path)
+            equal(again.out, '', 'a second rsync transfers nothing')
+        shutil.rmtree(out)
+    with server.imap() as client:
+        client.examine('INBOX')
+        seen = [u for u, flags in client.flags().items() if '\\Seen' in flags]
+    equal(seen, [], 'nothing was marked as read')
+    equal(m.ls('Box', 'Ärger & Co') != [], True, 'a mailbox with a name in UTF-7')
+
+
+@case
+def backups_transfer_nothing_twice(t):
+    server = t.add(Dovecot(t.path))
+    fill(server)
+    proxy = t.add(Proxy(t.path, server.port))
+    m = mount(t, server, proxy=proxy, options=['refresh=600'])
+    tar = 'tar cf %s/a.tar --no-check-device -g %s/snar INBOX' % (t.path, t.path)
+    equal(sh(tar, cwd=m.path).code, 0, 'tar')
+    inodes = {n: os.stat(m.p('INBOX', n)).st_ino for n in m.ls('INBOX')}
+    m.remount()
+    equal({n: os.stat(m.p('INBOX', n)).st_ino for n in m.ls('INBOX')}, inodes,
+          'inodes stay over a remount')
+    proxy.reset()
+    equal(sh(tar, cwd=m.path).code, 0, 'tar again')
+    listed = sh('tar tf %s/a.tar' % t.path).out.splitlines()
+    equal([n for n in listed if n.endswith('.eml')], [], 'the second incremental tar is empty')
+    for name in m.ls('INBOX'):
+        m.read('INBOX', name)
+    check(proxy.stats()['down'] < 6000, 'what was read once is not fetched again', proxy.stats())
+
+
+def deletion(t, without, policy, expected, special=None):
+    server = t.add(Dovecot(t.path, without=without, special_use=special))
+    fill(server, count=12)
+    with server.imap() as client:
+        client.select('INBOX')
+        client.store('12', '+FLAGS', '\\Deleted')  # another client's
+    m = mount(t, server, options=['delete=' + policy, 'refresh=1'])
+    names = m.messages('INBOX')
+    check(12 not in names, 'what is marked is not listed')
+    for uid in (1, 3, 5):
+        os.unlink(m.p('INBOX', names[uid]))
+    check(not set(names[u] for u in (1, 3, 5)) & set(m.ls('INBOX')), 'gone at once')
+    fd = os.open(m.p('INBOX'), os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+    with server.imap() as client:
+        client.select('INBOX')
+        flags = client.flags()
+        left = set(flags)
+        trash = next((b for b in client.mailboxes() if b in ('Trash', 'Papierkorb')), None)
+        copies = []
+        if trash:
+            client.examine(trash)
+            copies = client.flags()
+    check(12 in left and '\\Deleted' in flags[12], 'another client\'s marked message is kept', flags)
+    if expected == 'moved':
+        equal(left, set(range(1, 13)) - {1, 3, 5}, 'they left the mailbox')
+        equal(len(copies), 3, 'and are in the trash')
+        check(not any('\\Deleted' in f for f in copies.values()), 'unmarked')
+    elif expected == 'copied':
+        equal(len(copies), 3, 'they are in the trash')
+        check(all('\\Deleted' in flags[u] for u in (1, 3, 5)), 'and marked where they were')
+    elif expected == 'expunged':
+        equal(left, set(range(1, 13)) - {1, 3, 5}, 'they are gone')
+        equal(len(copies), 0, 'and nowhere else')
+    else:
+        check(all('\\Deleted' in flags[u] for u in (1, 3, 5)), 'they are marked')
+        equal(len(copies), 0, 'and nowhere else')
+    names = m.messages('INBOX')
+    equal(sorted(names), [2, 4, 6, 7, 8, 9, 10, 11], 'the others are listed')
+    m.stop()
+    server.stop()
+
+
+@case
+def deletion_by_policy_and_capability(t):
+    for n, (without, policy, expected, special) in enumerate([
+            ((), 'trash', 'moved', None),
+            (('MOVE',), 'trash', 'moved', None),
+            (('MOVE', 'UIDPLUS'), 'trash', 'copied', None),
+            ((), 'trash', 'moved', {}),
+            (('SPECIAL-USE',), 'trash', 'moved', {'Papierkorb': '\\Trash'}),
+            ((), 'expunge', 'expunged', None),
+            (('UIDPLUS',), 'expunge', 'marked', None),
+            ((), 'mark', 'marked', None)]):
+        print('--', without, policy, special)
+        t.path = os.path.join(os.path.dirname(t.path), os.path.basename(t.path).split('.')[0]
+                              + '.%d' % n)
+        os.makedirs(t.path, exist_ok=True)
+        os.chmod(t.path, 0o711)
+        deletion(t, without, policy, expected, special)
+        shutil.rmtree(t.path, ignore_errors=True)
+
+
+@case
+def rm_of_a_whole_mailbox(t):
+    server = t.add(Dovecot(t.path))
+    fill(server, count=300)
+    m = mount(t, server)
+    equal(len(m.ls('INBOX')), 300, 'listed')
+    equal(sh('rm INBOX/*', cwd=m.path).code, 0, 'rm')
+    equal(m.ls('INBOX'), [], 'empty')
+    m.stop()
+    equal(truth(server, 'INBOX'), {}, 'empty on the server after the unmount')
+    equal(len(truth(server, 'Trash')), 300, 'all in the trash')
+
+
+@case
+def deletions_survive_kill_and_lost_answers(t):
+    for capabilities in ('IMAP4rev1 UIDPLUS MOVE SPECIAL-USE', 'IMAP4rev1 UIDPLUS SPECIAL-USE',
+                         'IMAP4rev1 SPECIAL-USE'):
+        server = t.add(FakeImap(capabilities=capabilities))
+        messages = [server.box('INBOX').add(small(n)) for n in range(6)]
+        server.lose_answer('UID (MOVE|COPY)')
+        m = mount(t, server, options=['cache=%s/c%d' % (t.path, len(capabilities))],
+                  expect=['.*'], name='m%d' % len(capabilities))
+        names = m.messages('INBOX')
+        for message in messages[:3]:
+            os.unlink(m.p('INBOX', names[message.uid]))
+        time.sleep(1.5)
+        m.kill()
+        m.start()
+        m.stop()
+        for message in messages[:3]:
+            live = [c for c in server.copies(message) if '\\Deleted' not in c[2]]
+            equal([c[0] for c in live], ['Trash'], 'one copy, in the trash (%s)' % capabilities)
+        for message in messages[3:]:
+            equal([c[0] for c in server.copies(message)], ['INBOX'], 'the others stay')
+        equal(server.violations, [], 'no EXPUNGE without UIDs, no CLOSE')
+
+
+@case
+def what_the_server_refuses_comes_back(t):
+    server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS SPECIAL-USE'))
+    messages = [server.box('INBOX').add(small(n)) for n in range(3)]
+    server.box('INBOX').faults.copy = 'NO [OVERQUOTA] full'
+    m = mount(t, server, expect=['could not be deleted'])
+    names = m.messages('INBOX')
+    os.unlink(m.p('INBOX', names[1]))
+    back = m.wait_names(lambda found: names[1] in found, 'INBOX')
+    check(names[1] in back, 'it is listed again')
+    equal([c[0] for c in server.copies(messages[0])], ['INBOX'], 'and still there')
+    equal(m.read('INBOX', names[1]), messages[0].body, 'and read')
+
+
+@case
+def a_move_that_lies(t):
+    server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS MOVE SPECIAL-USE'))
+    messages = [server.box('INBOX').add(small(n)) for n in range(4)]
+    server.box('INBOX').faults.move_keeps = True
+    m = mount(t, server, expect=['MOVE does not do'])
+    names = m.messages('INBOX')
+    os.unlink(m.p('INBOX', names[2]))
+    m.stop()
+    live = [c[0] for c in server.copies(messages[1]) if '\\Deleted' not in c[2]]
+    equal(live, ['Trash'], 'moved once all the same')
+    equal(server.violations, [], 'no EXPUNGE without UIDs')
+
+
+@case
+def wrong_sizes_harm_no_reader(t):
+    server = t.add(FakeImap())
+    box = server.box('INBOX')
+    bodies = {}
+    for size in (400, 9000, 3_000_000):
+        for lie in (10, size * 2, None, 0, 1_500_000):
+            message = box.add(small(len(bodies), size))
+            box.faults.size[message.uid] = lie
+            bodies[message.uid] = message.body
+    m = mount(t, server)
+    names = m.messages('INBOX')
+    equal(len(names), len(bodies), 'all are listed')
+    for tool in ('cat', 'tail', 'mmap', 'cp', 'tar'):
+        for uid, name in names.items():
+            path = m.p('INBOX', name)
+            if tool == 'cat':
+                got = m.read('INBOX', name)
+            elif tool == 'tail':
+                got = bodies[uid][:-100] + subprocess.run(['tail', '-c', '100', path],
+                                                          stdout=subprocess.PIPE).stdout
+            elif tool == 'mmap':
+                with open(path, 'rb') as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as mm:
+                    got = mm[:]
+            elif tool == 'cp':
+                shutil.copyfile(path, t.path + '/copy')
+                with open(t.path + '/copy', 'rb') as f:
+                    got = f.read()
+            else:
+                got = subprocess.run('tar cf - -C %s "%s" | tar xOf -' % (m.p('INBOX'), name),
+                                     shell=True, stdout=subprocess.PIPE).stdout
+            if got != bodies[uid] or os.stat(path).st_size != len(bodies[uid]):
+                check(False, '%s of a message of %d octets, announced as %s' % (
+                    tool, len(bodies[uid]), box.faults.size[uid]), (len(got), os.stat(path).st_size))
+        check(True, tool)
+
+
+@case
+def a_bad_message_costs_itself(t):
+    server = t.add(FakeImap())
+    box = server.box('INBOX')
+    for n in range(8):
+        box.add(small(n))
+    box.faults.poison = {3}
+    box.faults.body = {5: 'NIL'}
+    box.faults.body_once = {6: '""'}
+    box.faults.omit = {7}
+    box.faults.peek_sees = True
+    m = mount(t, server, expect=["can't be read", 'does not give'])
+    names = m.ls('INBOX')
+    equal(len(names), 8, 'all are listed')
+    failed = []
+    for name in names:
+        try:
+            m.read('INBOX', name)
+        except OSError as error:
+            failed.append(error.errno)
+    equal(failed, [5, 5], 'two can not be read: EIO')
+    m.stop()
+    seen = [x.uid for x in box.messages if '\\Seen' in x.flags]
+    equal(seen, [], 'the server marked on PEEK, and it was taken back')
+
+
+@case
+def stalled_server(t):
+    server = t.add(Dovecot(t.path))
+    fill(server, count=20)
+    server.deliver('Big', [(small(n, 20_000 if n % 2 else 2_000_000), 1_600_000_000 + n)
+                           for n in range(60)])
+    proxy = t.add(Proxy(t.path, server.port))
+    m = mount(t, server, proxy=proxy, options=['timeout=8', 'refresh=3600'], expect=['.*'])
+    inbox, big = m.ls('INBOX'), m.ls('Big')
+    for name in inbox:
+        m.read('INBOX', name)
+    proxy.stall()
+    readers = [subprocess.Popen(['cat', m.p('Big', big[n % 60])], stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL) for n in range(500)]
+    time.sleep(1)
+    start = time.time()
+    equal(m.ls('INBOX'), inbox, 'ls of a cached mailbox')
+    equal(m.ls('Big'), big, 'ls of the mailbox that is waited for')
+    for name in inbox:
+        os.stat(m.p('INBOX', name))
+        m.read('INBOX', name)
+    check(time.time() - start < 8, 'without waiting for the server')
+    readers[0].send_signal(signal.SIGKILL)
+    check(wait_for(lambda: readers[0].poll() is not None, 5), 'a waiting call can be interrupted')
+    codes = [reader.wait() for reader in readers]
+    check(all(codes), 'all end with an error')
+    proxy.go()
+    check(wait_for(lambda: sh('cat Big/* >/dev/null', cwd=m.path).code == 0, 60),
+          'all works again without a remount')
+    m.stop()
+    proxy.refuse(True)
+    m.start()
+    equal(m.ls('INBOX'), inbox, 'mounts without a server')
+    equal(sha(m.read('INBOX', inbox[0])), sha(m.read('INBOX', inbox[0])), 'and reads')
+    proxy.refuse(False)
+
+
+@case
+def a_first_listing_that_is_cut_is_an_error(t):
+    server = t.add(Dovecot(t.path))
+    server.deliver('Many', corpus.bulk(4000))
+    proxy = t.add(Proxy(t.path, server.port))
+    backup = t.path + '/backup'
+    os.makedirs(backup + '/Many')
+    with open(backup + '/Many/precious.eml', 'w') as f:
+        f.write('x')
+    m = mount(t, server, proxy=proxy, options=['timeout=3'], expect=['.*'])
+    proxy.cut_after(300_000)
+    threading.Timer(0.5, lambda: proxy.refuse(True)).start()
+    result = sh('rsync -a --delete Many/ %s/Many/' % backup, cwd=m.path, timeout=120)
+    check(result.code != 0, 'rsync sees an error', result)
+    check(os.path.exists(backup + '/Many/precious.eml'), 'and deletes nothing')
+    proxy.refuse(False)
+    check(wait_for(lambda: sh('rsync -a --delete Many/ %s/Many/' % backup, cwd=m.path).code == 0,
+                   60), 'later it goes through')
+    equal(len(os.listdir(backup + '/Many')), 4000, 'with everything')
+
+
+@case
+def others_changes_are_seen(t):
+    server = t.add(Dovecot(t.path))
+    fill(server, count=5)
+    m = mount(t, server, options=['refresh=2'])
+    names = m.messages('INBOX')
+    with server.imap() as client:
+        client.select('INBOX')
+        client.store('2', '+FLAGS', '\\Flagged')
+        client.store('1', '+FLAGS', '\\Deleted')
+        client.expunge('1')
+        client.append('INBOX', small(77))
+        client.create('Fresh')
+    time.sleep(4)
+    found = m.messages('INBOX')
+    equal(sorted(found), [2, 3, 4, 5, 6], 'new and gone messages')
+    equal(m.xattr('user.imap.flags', 'INBOX', names[2]), '\\Flagged', 'flags')
+    check('Fresh' in m.ls(), 'a new mailbox', m.ls())
+    equal({u: found[u] for u in (2, 3)}, {u: names[u] for u in (2, 3)}, 'the others keep their names')
+
+
+@case
+def uidvalidity_changes(t):
+    server = t.add(FakeImap())
+    box = server.box('INBOX')
+    for n in range(10):
+        box.add(small(n))
+    m = mount(t, server, options=['refresh=1'], expect=['.*'])
+    before = {n: m.read('INBOX', n) for n in m.ls('INBOX')}
+    box.renumber()
+    time.sleep(3)
+    after = {n: m.read('INBOX', n) for n in m.ls('INBOX')}
+    equal(after, before, 'the same names and octets')
+
+
+@case
+def kill_at_random_moments(t):
+    server = t.add(Dovecot(t.path))
+    fill(server, count=300)
+    wanted = {uid: sha(body) for uid, body in truth(server, 'INBOX').items()}
+    m = mount(t, server, expect=['.*'])
+    rand = random.Random(7)
+    for _ in range(6):
+        reader = subprocess.Popen(['grep', '-rc', 'text', m.p('INBOX')], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL)
+        time.sleep(rand.random() * 0.6)
+        m.kill()
+        reader.wait()
+        m.start()
+    names = m.messages('INBOX')
+    equal({u: sha(m.read('INBOX', n)) for u, n in names.items()}, wanted, 'all octets are right')
+
+
+@case
+def cut_at_every_response(t):
+    server = t.add(FakeImap())
+    box = server.box('INBOX')
+    for n in range(5):
+        box.add(small(n, 3000))
+    wanted = sorted(sha(x.body) for x in box.messages)
+    good = 0
+    for k in range(1, 46):
+        server.responses = 0
+        server.cut_at_response = k
+        m = mount(t, server, options=['cache=%s/c%d' % (t.path, k), 'timeout=5'], expect=['.*'],
+                  name='m%d' % k)
+        server_names = []
+        wait_for(lambda: not server_names.clear() and not server_names.extend(
+            sha(m.read('INBOX', n)) for n in safe_ls(m)) and sorted(server_names) == wanted, 20)
+        good += sorted(server_names) == wanted
+        m.stop()
+    equal(good, 45, 'right in the end wherever the line was cut')
+
+
+def safe_ls(m):
+    try:
+        return m.ls('INBOX')
+    except OSError:
+        return []
+
+
+@case
+def small_full_and_missing_caches(t):
+    server = t.add(Dovecot(t.path))
+    server.deliver('INBOX', [(small(n, 200_000 if n else 5_000_000), 1_600_000_000 + n)
+                             for n in range(8)])
+    wanted = {uid: sha(body) for uid, body in truth(server, 'INBOX').items()}
+    tmp = t.path + '/small'
+    os.makedirs(tmp)
+    need(run('mount', '-t', 'tmpfs', '-o', 'size=2m', 'none', tmp).code == 0, 'a small disk')
+    try:
+        for options in (['cache_size=300k'], ['cache_size=1'], ['cache=' + tmp]):
+            m = mount(t, server, options=options, expect=['.*'], home=t.path + '/h' + options[0][-3:],
+                      name='m' + options[0][-4:].replace('/', ''))
+            names = m.messages('INBOX')
+            got = {u: sha(m.read('INBOX', n)) for u, n in names.items()}
+            equal(got, wanted, 'all octets with ' + options[0].split('=')[0])
+            m.stop()
+    finally:
+        run('umount', tmp)
+
+
+main()
