@@ -162,11 +162,21 @@ print_response(const struct imap_response *response, FILE *out)
 	fputc('\n', out);
 }
 
+/* The line, from 1, that the octet stands in. */
+static uint64_t
+line_of(const uint8_t *input, uint64_t octet)
+{
+	uint64_t line = 1;
+	for (uint64_t i = 0; i < octet; i++)
+		line += input[i] == '\n';
+	return line;
+}
+
 /* One event. False: it is an error. */
 static bool
-print_event(struct imap_parser *parser, enum imap_parse what, uint64_t *streamed, FILE *out)
+print_event(struct imap_parser *parser, enum imap_parse what, const uint8_t *input,
+            uint64_t *streamed, FILE *out)
 {
-	struct imap_place place;
 	size_t len;
 	switch (what) {
 	case IMAP_PARSE_RESPONSE:
@@ -187,10 +197,11 @@ print_event(struct imap_parser *parser, enum imap_parse what, uint64_t *streamed
 		fprintf(out, "end of literal, %" PRIu64 " octets\n", *streamed);
 		return true;
 	default:
-		imap_parser_place(parser, &place);
-		fprintf(out, "%s at octet %" PRIu64 ", line %" PRIu64 ": %s\n",
-		        what == IMAP_PARSE_FATAL ? "fatal" : "skipped", place.octet, place.line,
-		        imap_parser_error(parser));
+		fprintf(out, "%s at octet %" PRIu64 ", line %" PRIu64 ": ",
+		        what == IMAP_PARSE_FATAL ? "fatal" : "skipped", imap_parser_offset(parser),
+		        line_of(input, imap_parser_offset(parser)));
+		print_octets(imap_parser_error(parser), strlen(imap_parser_error(parser)), out);
+		fputc('\n', out);
 		return false;
 	}
 }
@@ -209,7 +220,7 @@ imap_print(const uint8_t *data, size_t len, size_t step, FILE *out)
 			what = imap_parser_feed(parser, (const char *)data + at, end - at, &used);
 			at += used;
 			if (what != IMAP_PARSE_MORE)
-				ok &= print_event(parser, what, &streamed, out);
+				ok &= print_event(parser, what, data, &streamed, out);
 		} while (what != IMAP_PARSE_MORE && what != IMAP_PARSE_FATAL);
 	}
 	if (what != IMAP_PARSE_FATAL && !imap_parser_idle(parser)) {

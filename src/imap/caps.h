@@ -4,8 +4,8 @@
  * knows, the SASL mechanisms, and APPENDLIMIT. Names compare without case. Unknown words are not
  * remembered. A plain value: copy it by assignment, clear it with {0}.
  *
- * QRESYNC brings CONDSTORE and ENABLE along, CONDSTORE also ENABLE if listed as QRESYNC only
- * (RFC 7162), UTF8=ONLY brings UTF8=ACCEPT (RFC 6855), LITERAL+ brings LITERAL- (RFC 7888).
+ * QRESYNC brings CONDSTORE and ENABLE along (RFC 7162), UTF8=ONLY UTF8=ACCEPT (RFC 6855), LITERAL+
+ * LITERAL- (RFC 7888).
  */
 #ifndef IMAP_CAPS_H
 #define IMAP_CAPS_H

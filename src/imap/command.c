@@ -80,6 +80,11 @@ put(struct imap_command *command, const char *text, size_t len, const char *show
 		g_string_append_c(command->trace, ' ');
 	}
 	command->bare = false;
+	if (shown != NULL) { /* room for what follows too: growing would leave a copy behind */
+		gsize used = last(command)->len;
+		g_string_set_size(last(command), used + len + 64);
+		g_string_set_size(last(command), used);
+	}
 	g_string_append_len(last(command), text, (gssize)len);
 	if (shown != NULL)
 		g_string_append(command->trace, shown);

@@ -82,13 +82,33 @@ is_header_section(const char *section, size_t len)
 	return len >= 6 && g_ascii_strncasecmp(section, "HEADER", 6) == 0;
 }
 
+/* The header of a part, or its MIME fields: small, and no body. */
+static bool
+is_part_header(const char *section, size_t len)
+{
+	while (len > 0 && (g_ascii_isdigit(*section) || *section == '.')) {
+		section++;
+		len--;
+	}
+	return is_header_section(section, len) ||
+	       (len >= 4 && g_ascii_strncasecmp(section, "MIME", 4) == 0);
+}
+
+static bool
+is_word(const char *text, size_t len, const char *word)
+{
+	return len == strlen(word) && g_ascii_strncasecmp(text, word, len) == 0;
+}
+
 bool
 imap_header_item(const char *item, size_t len)
 {
-	if (len == 13 && g_ascii_strncasecmp(item, "RFC822.HEADER", 13) == 0)
+	if (is_word(item, len, "RFC822.HEADER"))
 		return true;
-	return len > 5 && g_ascii_strncasecmp(item, "BODY[", 5) == 0 &&
-	       is_header_section(item + 5, len - 5);
+	const char *open = memchr(item, '[', len);
+	size_t word = open != NULL ? (size_t)(open - item) : 0;
+	return (is_word(item, word, "BODY") || is_word(item, word, "BODY.PEEK")) &&
+	       is_header_section(open + 1, len - word - 1);
 }
 
 bool
@@ -96,9 +116,9 @@ imap_body_item(const char *item, size_t len, struct imap_body *body_r)
 {
 	struct imap_body body = *body_r;
 	body.has_origin = false;
-	if (len == 6 && g_ascii_strncasecmp(item, "RFC822", 6) == 0) {
-		body.section = "";
-		body.section_len = 0;
+	if (is_word(item, len, "RFC822") || is_word(item, len, "RFC822.TEXT")) {
+		body.section = len == 6 ? "" : "TEXT";
+		body.section_len = strlen(body.section);
 		*body_r = body;
 		return true;
 	}
@@ -106,12 +126,11 @@ imap_body_item(const char *item, size_t len, struct imap_body *body_r)
 	if (open == NULL)
 		return false;
 	size_t word = (size_t)(open - item);
-	if (!(word == 4 && g_ascii_strncasecmp(item, "BODY", 4) == 0) &&
-	    !(word == 9 && g_ascii_strncasecmp(item, "BODY.PEEK", 9) == 0) &&
-	    !(word == 6 && g_ascii_strncasecmp(item, "BINARY", 6) == 0))
+	if (!is_word(item, word, "BODY") && !is_word(item, word, "BODY.PEEK") &&
+	    !is_word(item, word, "BINARY") && !is_word(item, word, "BINARY.PEEK"))
 		return false;
 	const char *close = memchr(open, ']', len - word);
-	if (close == NULL || is_header_section(open + 1, (size_t)(close - open) - 1))
+	if (close == NULL || is_part_header(open + 1, (size_t)(close - open) - 1))
 		return false;
 	body.section = open + 1;
 	body.section_len = (size_t)(close - open) - 1;
@@ -243,8 +262,13 @@ imap_fetch_decode(const struct imap_response *response, struct imap_fetch *fetch
 	else
 		fetch.seq = response->number;
 	const struct imap_arg *list = &response->args[0];
-	for (unsigned i = 0; i + 1 < list->count; i += 2)
+	for (unsigned i = 0; i + 1 < list->count; i++) {
+		/* What is no name is a value too many: back into step. */
+		if (list->items[i].type != IMAP_ARG_ATOM)
+			continue;
 		take_item(response, &list->items[i], &list->items[i + 1], &fetch, &twice);
+		i++;
+	}
 	if (twice)
 		fetch.uid = 0;
 	*fetch_r = fetch;

@@ -43,7 +43,8 @@ enum imap_body_state {
 	IMAP_BODY_STREAMED, /* size octets were handed out */
 };
 
-/* `BODY[section]<origin>`, `BINARY[section]<origin>`, `RFC822` (the same as `BODY[]`). */
+/* `BODY[section]<origin>`, `BINARY[section]<origin>`, `RFC822` (the same as `BODY[]`),
+ * `RFC822.TEXT` (`BODY[TEXT]`). */
 struct imap_body {
 	enum imap_body_state state;
 	const char *section; /* inside the brackets, "" for the whole message */

@@ -189,23 +189,26 @@ imap_name_split(const struct imap_name_rules *rules, const char *raw, size_t len
 
 /* --- and back ----------------------------------------------------------------------------- */
 
-/* Undoes %XX. Whether any escape was there goes to *escaped_r. */
-static void
-unescape(const char *component, GString *out, bool *escaped_r)
+/* Undoes %XX. Returns whether what comes out is the raw name itself and no text to be encoded:
+ * `&` is only ever escaped in such, and escaped octets of text are UTF-8. */
+static bool
+unescape(const char *component, GString *out)
 {
 	const char *end = component + strlen(component);
-	*escaped_r = false;
+	bool ampersand = false, escaped = false;
 	while (component < end) {
 		if (!is_escape(component, end)) {
 			g_string_append_c(out, *component++);
 			continue;
 		}
-		*escaped_r = true;
 		int octet = g_ascii_xdigit_value(component[1]) * 16 +
 		            g_ascii_xdigit_value(component[2]);
+		ampersand = ampersand || octet == '&';
+		escaped = true;
 		g_string_append_c(out, (char)octet);
 		component += 3;
 	}
+	return ampersand || (escaped && !g_utf8_validate(out->str, (gssize)out->len, NULL));
 }
 
 static bool
@@ -215,45 +218,69 @@ refuse(struct fault *fault, const char *component, const char *why)
 	                 why);
 }
 
+/* The component as the server would have it. */
+static bool
+component_raw(const struct imap_name_rules *rules, const char *component, GString *raw,
+              struct fault *fault)
+{
+	GString *text = g_string_new(NULL);
+	gsize start = raw->len;
+	bool plain = unescape(component, text) || rules->utf8;
+	bool ok = true;
+	if (!g_utf8_validate(component, -1, NULL))
+		ok = refuse(fault, component, "it is no UTF-8");
+	else if (memchr(text->str, '\0', text->len) != NULL || text->len == 0)
+		ok = refuse(fault, component, "it is empty or holds a NUL");
+	else if (plain)
+		g_string_append_len(raw, text->str, (gssize)text->len);
+	else if (!imap_utf7_from_utf8(text->str, text->len, raw))
+		ok = refuse(fault, component, "it can't be encoded");
+	g_string_free(text, TRUE);
+	if (ok && has_delimiter(rules) &&
+	    find_delimiter(rules, raw->str + start, raw->str + raw->len) != NULL)
+		ok = refuse(fault, component, "it holds the server's separator of names");
+	return ok;
+}
+
+/* Whether the mailbox will be shown where it was asked for, by the name that was asked for. */
+static bool
+leads_back(const struct imap_name_rules *rules, const char *parent_raw, size_t parent_len,
+           const char *component, const GString *raw)
+{
+	GPtrArray *parent = g_ptr_array_new_with_free_func(g_free);
+	GPtrArray *child = g_ptr_array_new_with_free_func(g_free);
+	bool same = (parent_len == 0 || imap_name_split(rules, parent_raw, parent_len, parent)) &&
+	            imap_name_split(rules, raw->str, raw->len, child) &&
+	            child->len == parent->len + 1 &&
+	            strcmp(g_ptr_array_index(child, child->len - 1), component) == 0;
+	g_ptr_array_free(parent, TRUE);
+	g_ptr_array_free(child, TRUE);
+	return same;
+}
+
 bool
 imap_name_child(const struct imap_name_rules *rules, const char *parent_raw, size_t parent_len,
                 const char *component, GString *raw_out, struct fault *fault)
 {
-	GString *text = g_string_new(NULL), *raw = g_string_new(NULL);
-	bool top = parent_len == 0, escaped, ok = true;
-	unescape(component, text, &escaped);
-	if (text->len == 0 || strcmp(component, ".") == 0 || strcmp(component, "..") == 0)
-		ok = refuse(fault, component, "it is no name");
-	else if (top && strcmp(component, "lost+found") == 0)
-		ok = refuse(fault, component, "the mount uses it itself");
-	else if (memchr(text->str, '\0', text->len) != NULL && strcmp(component, "%00") != 0)
-		ok = refuse(fault, component, "it holds a NUL");
-	else if (!top && !has_delimiter(rules))
+	GString *raw = g_string_new(NULL);
+	bool top = parent_len == 0, ok = true;
+	if (!top && !has_delimiter(rules)) {
 		ok = refuse(fault, component, "this server has no mailboxes within mailboxes");
-	if (ok && top && imap_name_is_inbox(component, strlen(component))) {
+	} else if (top && imap_name_is_inbox(component, strlen(component))) {
 		g_string_assign(raw, "INBOX");
-	} else if (ok) {
-		g_string_append_len(raw, top ? rules->prefix : parent_raw,
-		                    (gssize)(top ? (rules->prefix != NULL ? rules->prefix_len : 0)
-		                                 : parent_len));
-		if (!top)
+	} else {
+		if (!top) {
+			g_string_append_len(raw, parent_raw, (gssize)parent_len);
 			g_string_append_len(raw, rules->delimiter, (gssize)rules->delimiter_len);
-		gsize start = raw->len;
-		if (strcmp(component, "%00") == 0)
-			ok = refuse(fault, component, "it is empty");
-		else if (rules->utf8)
-			g_string_append_len(raw, text->str, (gssize)text->len);
-		else if (!imap_utf7_from_utf8(text->str, text->len, raw))
-			/* Escaped octets that are no text: the name as it was. */
-			ok = escaped ? (g_string_append_len(raw, text->str, (gssize)text->len), true)
-			             : refuse(fault, component, "it is no UTF-8");
-		if (ok && has_delimiter(rules) &&
-		    find_delimiter(rules, raw->str + start, raw->str + raw->len) != NULL)
-			ok = refuse(fault, component, "it holds the server's separator of names");
+		} else if (rules->prefix != NULL) {
+			g_string_append_len(raw, rules->prefix, (gssize)rules->prefix_len);
+		}
+		ok = component_raw(rules, component, raw, fault);
 	}
+	if (ok && !leads_back(rules, parent_raw, parent_len, component, raw))
+		ok = refuse(fault, component, "it would be shown by another name, or elsewhere");
 	if (ok)
 		g_string_append_len(raw_out, raw->str, (gssize)raw->len);
-	g_string_free(text, TRUE);
 	g_string_free(raw, TRUE);
 	return ok;
 }

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The response parser: see parser.h. This file takes the stream apart into
- * responses and literals; tokens.c takes a response apart into arguments.
- *
- *     * 12 FETCH (UID 7 BODY[] {5}<CR><LF>       text, then a streamed literal
- *     hello FLAGS (\Seen))<CR><LF>                text, line end: the response
- *
- * A response's text is collected with its literals in place and parsed at its
- * last line end, so that where the octets were divided makes no difference.
+ * The parser: see parser.h. Octets are gathered up to a line's end, then read as a whole, so that
+ * what comes out can't depend on how they arrived; between the lines of one response stand its
+ * literals. Which kind of response it is is decided at the start of its first line.
  */
 #include "config.h"
 
@@ -20,45 +15,64 @@
 #include "base/arena.h"
 #include "imap/tokens.h"
 
-/* Memory that a response may leave behind for the next one. */
-#define KEEP_OCTETS (256u * 1024u)
+#define ERROR_SIZE  200
+#define HEAD_SIZE   80
+#define BUFFER_KEPT (256u * 1024u)
 
-enum state {
-	STATE_LINE,    /* collecting text up to a line end */
-	STATE_COLLECT, /* within a literal that is held */
-	STATE_DISCARD, /* within one that is too large to be held */
-	STATE_STREAM,  /* within one that is handed out */
-	STATE_AFTER,   /* right behind a literal */
-	STATE_FATAL,
+/* What the next octet belongs to. */
+enum input {
+	INPUT_LINE,
+	INPUT_HELD,    /* a literal that is kept */
+	INPUT_DISCARD, /* a literal of a response that is skipped */
+	INPUT_STREAM,
+	INPUT_AFTER,   /* the octet behind a literal */
+	INPUT_FATAL,
+};
+
+/* What the current line is. */
+enum mode {
+	MODE_START, /* the first of a response */
+	MODE_ARGS,
+	MODE_CODE,  /* goes on within a response code */
+	MODE_SKIP,  /* belongs to a response that can't be understood */
 };
 
 struct imap_parser {
-	enum state state;
 	struct imap_limits limits;
-	GString *text;      /* the response so far, literals in place */
-	GArray *literals;   /* struct token_literal: where they stand in text */
-	size_t line_start;  /* in text: where the present line begins */
-	size_t collected;   /* octets of text that are literals */
-	uint64_t left;      /* of the present literal */
-	struct imap_literal literal;
-	GString *item;
-	bool discard;       /* this response is skipped at its end */
-	bool done;          /* text holds a finished response, to be dropped at the next feed */
 	struct arena *arena;
+	struct tokens tokens;
 	struct imap_response response;
-	const char *data;
+	struct imap_literal literal;
+	enum input input;
+	enum mode mode;
+	bool ended;          /* the last event ended a response; the next feed clears it */
+	GString *line;       /* the beginning of a line that isn't here yet */
+	size_t octets;       /* of this response's earlier lines */
+	uint64_t left;       /* octets of the literal that are still to come */
+	char *held;          /* where they go */
+	const char *data;    /* LITERAL_DATA */
 	size_t data_len;
-	struct imap_place place;
-	char error[200];
+	uint64_t offset;     /* octets consumed */
+	uint64_t line_offset;
+	const char *line_start;
+	bool has_error;
+	uint64_t error_offset;
+	char head[HEAD_SIZE]; /* how the response began, for errors */
+	char error[ERROR_SIZE];
 };
 
 void
 imap_limits_default(struct imap_limits *limits_r)
 {
 	*limits_r = (struct imap_limits){
-		.line = IMAP_LINE_MAX, .numbers = IMAP_NUMBERS_MAX, .literal = IMAP_LITERAL_MAX,
-		.discard = IMAP_DISCARD_MAX, .arena = IMAP_ARENA_MAX, .stream = IMAP_STREAM_MAX,
-		.depth = IMAP_DEPTH_MAX, .args = IMAP_ARGS_MAX,
+		.line = IMAP_LINE_MAX,
+		.numbers = IMAP_NUMBERS_MAX,
+		.literal = IMAP_LITERAL_MAX,
+		.discard = IMAP_DISCARD_MAX,
+		.arena = IMAP_ARENA_MAX,
+		.stream = IMAP_STREAM_MAX,
+		.depth = IMAP_DEPTH_MAX,
+		.args = IMAP_ARGS_MAX,
 	};
 }
 
@@ -66,12 +80,11 @@ struct imap_parser *
 imap_parser_new(void)
 {
 	struct imap_parser *parser = g_new0(struct imap_parser, 1);
-	parser->text = g_string_sized_new(4096);
-	parser->item = g_string_new(NULL);
-	parser->literals = g_array_new(FALSE, FALSE, sizeof(struct token_literal));
-	parser->arena = arena_new();
-	parser->place.line = 1;
 	imap_limits_default(&parser->limits);
+	parser->arena = arena_new();
+	parser->line = g_string_new(NULL);
+	tokens_init(&parser->tokens, parser->arena, &parser->limits);
+	imap_parser_reset(parser);
 	return parser;
 }
 
@@ -80,18 +93,48 @@ imap_parser_free(struct imap_parser **parser)
 {
 	if (*parser == NULL)
 		return;
-	g_string_free((*parser)->text, TRUE);
-	g_string_free((*parser)->item, TRUE);
-	g_array_free((*parser)->literals, TRUE);
+	tokens_release(&(*parser)->tokens);
 	arena_free(&(*parser)->arena);
+	g_string_free((*parser)->line, TRUE);
 	g_free(*parser);
 	*parser = NULL;
+}
+
+static void
+response_clear(struct imap_parser *parser)
+{
+	arena_clear(parser->arena);
+	tokens_clear(&parser->tokens);
+	parser->response = (struct imap_response){
+		.kind = IMAP_KIND_UNTAGGED, .tag = "", .name = "", .text = "",
+		.arena = parser->arena,
+	};
+	parser->mode = MODE_START;
+	parser->ended = false;
+	parser->has_error = false;
+	parser->octets = 0;
+	parser->error[0] = '\0';
+}
+
+void
+imap_parser_reset(struct imap_parser *parser)
+{
+	response_clear(parser);
+	parser->input = INPUT_LINE;
+	g_string_truncate(parser->line, 0);
 }
 
 void
 imap_parser_set_limits(struct imap_parser *parser, const struct imap_limits *limits)
 {
 	parser->limits = *limits;
+}
+
+bool
+imap_parser_idle(const struct imap_parser *parser)
+{
+	return parser->input == INPUT_LINE && parser->line->len == 0 &&
+	       (parser->ended || parser->mode == MODE_START);
 }
 
 const struct imap_response *
@@ -119,258 +162,510 @@ imap_parser_error(const struct imap_parser *parser)
 	return parser->error;
 }
 
-void
-imap_parser_place(const struct imap_parser *parser, struct imap_place *place_r)
+uint64_t
+imap_parser_offset(const struct imap_parser *parser)
 {
-	*place_r = parser->place;
+	return parser->has_error ? parser->error_offset : parser->offset;
 }
 
-bool
-imap_parser_idle(const struct imap_parser *parser)
-{
-	return parser->state == STATE_LINE && (parser->done || parser->text->len == 0);
-}
+/* --- errors ---------------------------------------------------------------------------- */
 
 static void
-start_response(struct imap_parser *parser)
+error_set(struct imap_parser *parser, uint64_t offset, const char *what)
 {
-	/* One huge response must not hold its memory for the life of the connection. */
-	if (parser->text->allocated_len > KEEP_OCTETS) {
-		g_string_free(parser->text, TRUE);
-		parser->text = g_string_sized_new(4096);
-	}
-	g_string_truncate(parser->text, 0);
-	g_array_set_size(parser->literals, 0);
-	arena_clear(parser->arena);
-	parser->line_start = 0;
-	parser->collected = 0;
-	parser->discard = false;
-	parser->done = false;
-}
-
-void
-imap_parser_reset(struct imap_parser *parser)
-{
-	start_response(parser);
-	parser->state = STATE_LINE;
-}
-
-static void
-set_error(struct imap_parser *parser, const char *what)
-{
-	int used = snprintf(parser->error, sizeof parser->error, "%s: ", what);
-	size_t room = sizeof parser->error - (size_t)used - 1;
-	size_t len = MIN(parser->text->len, MIN(room, 80));
-	for (size_t i = 0; i < len; i++) {
-		char c = parser->text->str[i];
-		parser->error[(size_t)used + i] = c == '\0' || c == '\r' || c == '\n' ? '?' : c;
-	}
-	parser->error[(size_t)used + len] = '\0';
+	parser->has_error = true;
+	parser->error_offset = offset;
+	snprintf(parser->error, sizeof parser->error, "%s: %s", what, parser->head);
 }
 
 static enum imap_parse
-fatal(struct imap_parser *parser, const char *what)
+fatal(struct imap_parser *parser, uint64_t offset, const char *what)
 {
-	set_error(parser, what);
-	parser->state = STATE_FATAL;
+	error_set(parser, offset, what);
+	parser->input = INPUT_FATAL;
 	return IMAP_PARSE_FATAL;
 }
 
-/* The line is whole. Does it end with {n}, {n+} or ~{n}? Then *start_r is where that begins. */
-static bool
-ends_in_literal(const struct imap_parser *parser, size_t *start_r, uint64_t *size_r)
+static void
+head_set(struct imap_parser *parser, const char *line, size_t len)
 {
-	const char *text = parser->text->str;
-	size_t end = parser->text->len, floor = parser->line_start;
-	if (end > floor && text[end - 1] == '\r')
-		end--;
-	if (end <= floor || text[end - 1] != '}')
-		return false;
-	size_t pos = end - 1;
-	if (pos > floor && (text[pos - 1] == '+' || text[pos - 1] == '-'))
-		pos--;
-	size_t digits_end = pos;
-	while (pos > floor && g_ascii_isdigit(text[pos - 1]))
-		pos--;
-	if (pos == digits_end || pos == floor || text[pos - 1] != '{')
-		return false;
-	uint64_t size = 0;
-	for (size_t i = pos; i < digits_end; i++) {
-		uint64_t digit = (uint64_t)(text[i] - '0');
-		size = size > (UINT64_MAX - digit) / 10 ? UINT64_MAX : size * 10 + digit;
+	size_t n = MIN(len, sizeof parser->head - 1);
+	for (size_t i = 0; i < n; i++) {
+		char c = line[i];
+		parser->head[i] = c == '\0' || c == '\r' || c == '\n' ? ' ' : c;
 	}
-	pos--;
-	if (pos > floor && text[pos - 1] == '~')
-		pos--;
-	*start_r = pos;
-	*size_r = size;
-	return true;
+	parser->head[n] = '\0';
 }
 
-static enum imap_parse
-begin_stream(struct imap_parser *parser, struct token_literal *literal, uint64_t size)
+static uint64_t
+offset_of(const struct imap_parser *parser, const char *c)
 {
-	if (size > parser->limits.stream)
-		return fatal(parser, "a body beyond all bounds");
-	literal->streamed = true;
-	literal->size = size;
-	/* What is known so far, without the item that the literal belongs to. */
-	size_t len = literal->start;
-	while (len > 0 && parser->text->str[len - 1] == ' ')
-		len--;
-	len -= MIN(len, parser->item->len);
-	arena_clear(parser->arena);
-	if (tokens_response(parser->text->str, len, (struct token_literal *)(void *)
-	                    parser->literals->data, parser->literals->len, false,
-	                    &parser->limits, parser->arena, &parser->response) != NULL)
-		parser->response = (struct imap_response){ .kind = IMAP_KIND_UNTAGGED, .name = "",
-			                                   .tag = "", .text = "",
-			                                   .arena = parser->arena };
-	g_array_append_val(parser->literals, *literal);
-	/* A character in its place keeps positions apart. */
-	g_string_append_c(parser->text, '{');
-	parser->literal = (struct imap_literal){ parser->item->str, size };
-	parser->left = size;
-	parser->state = STATE_STREAM;
-	return IMAP_PARSE_LITERAL_BEGIN;
+	return parser->line_offset + (uint64_t)(c - parser->line_start);
 }
 
-/* The octets from the literal's beginning on are streamed, held or discarded. */
-static enum imap_parse
-begin_literal(struct imap_parser *parser, size_t start, uint64_t size)
-{
-	struct token_literal literal = { .start = start, .size = size };
-	g_string_truncate(parser->text, start);
-	if (!parser->discard && tokens_streamed_item(parser->text->str, start, parser->item))
-		return begin_stream(parser, &literal, size);
-	parser->left = size;
-	if (parser->discard || size > parser->limits.literal ||
-	    parser->collected + size > 4 * (uint64_t)parser->limits.literal) {
-		if (size > parser->limits.discard)
-			return fatal(parser, "a literal beyond all bounds");
-		if (!parser->discard)
-			set_error(parser, "a literal too large to be held");
-		parser->discard = true;
-		parser->state = size > 0 ? STATE_DISCARD : STATE_AFTER;
-		return IMAP_PARSE_MORE;
-	}
-	g_array_append_val(parser->literals, literal);
-	parser->collected += size;
-	parser->state = size > 0 ? STATE_COLLECT : STATE_AFTER;
-	return IMAP_PARSE_MORE;
-}
-
-/* A line end was reached: a literal follows, or the response is whole. MORE: go on. */
-static enum imap_parse
-end_line(struct imap_parser *parser)
-{
-	size_t start;
-	uint64_t size;
-	if (ends_in_literal(parser, &start, &size) &&
-	    !tokens_is_status(parser->text->str, parser->text->len))
-		return begin_literal(parser, start, size);
-	size_t len = parser->text->len;
-	if (len > parser->line_start && parser->text->str[len - 1] == '\r')
-		len--;
-	g_string_truncate(parser->text, len);
-	parser->done = true;
-	if (parser->discard)
-		return IMAP_PARSE_SKIPPED;
-	if (len == 0)
-		return IMAP_PARSE_MORE; /* an empty line means nothing */
-	arena_clear(parser->arena);
-	const char *why = tokens_response(parser->text->str, len, (struct token_literal *)(void *)
-	                                  parser->literals->data, parser->literals->len, true,
-	                                  &parser->limits, parser->arena, &parser->response);
-	if (why != NULL) {
-		set_error(parser, why);
-		return IMAP_PARSE_SKIPPED;
-	}
-	return IMAP_PARSE_RESPONSE;
-}
+/* --- lines ----------------------------------------------------------------------------- */
 
 static enum imap_parse
-feed_line(struct imap_parser *parser, const char *data, size_t len, size_t *used)
+finish(struct imap_parser *parser, enum imap_parse what)
 {
-	const char *newline = memchr(data, '\n', len);
-	size_t take = newline != NULL ? (size_t)(newline - data) : len;
-	size_t have = parser->text->len - parser->collected + take;
-	if (have > parser->limits.line &&
-	    (have > parser->limits.numbers ||
-	     !tokens_is_numbers(parser->text->str, parser->text->len)))
-		return fatal(parser, "an endless line");
-	g_string_append_len(parser->text, data, (gssize)take);
-	*used += take;
-	if (newline == NULL)
-		return IMAP_PARSE_MORE;
-	*used += 1;
-	parser->place.line++;
-	return end_line(parser);
-}
-
-static enum imap_parse
-feed_after(struct imap_parser *parser, const char *data)
-{
-	if (*data != ' ' && *data != ')' && *data != '\r' && *data != '\n')
-		return fatal(parser, "a literal with a wrong length");
-	parser->state = STATE_LINE;
-	parser->line_start = parser->text->len;
-	return IMAP_PARSE_MORE;
+	parser->ended = true;
+	return what;
 }
 
 static void
-feed_held(struct imap_parser *parser, const char *data, size_t len, size_t *used)
+literal_expect(struct imap_parser *parser, enum input input, uint64_t size)
 {
-	size_t take = parser->left < len ? (size_t)parser->left : len;
-	if (parser->state == STATE_COLLECT)
-		g_string_append_len(parser->text, data, (gssize)take);
-	parser->left -= take;
-	*used += take;
-	if (parser->left == 0)
-		parser->state = STATE_AFTER;
+	parser->input = input;
+	parser->left = size;
+}
+
+/* The response can't be understood, but for whether its line ends in a literal. */
+static enum imap_parse
+skip_line(struct imap_parser *parser, const char *line, const char *end)
+{
+	uint64_t size = 0;
+	switch (tokens_line_announces(line, end, &size)) {
+	case ANNOUNCE_NONE:
+		return finish(parser, IMAP_PARSE_SKIPPED);
+	case ANNOUNCE_BROKEN:
+		return fatal(parser, offset_of(parser, end), "literal of unknown length");
+	case ANNOUNCE_LITERAL:
+		break;
+	}
+	if (size > parser->limits.discard)
+		return fatal(parser, offset_of(parser, end), "literal too long");
+	parser->mode = MODE_SKIP;
+	literal_expect(parser, INPUT_DISCARD, size);
+	return IMAP_PARSE_MORE;
 }
 
 static enum imap_parse
-feed(struct imap_parser *parser, const char *data, size_t len, size_t *used)
+skip_from(struct imap_parser *parser, const char *where, const char *what, const char *line,
+          const char *end)
 {
-	for (;;) {
-		enum imap_parse what = IMAP_PARSE_MORE;
-		if (parser->state == STATE_FATAL)
-			return IMAP_PARSE_FATAL;
-		if (parser->state == STATE_STREAM && parser->left == 0) {
-			parser->state = STATE_AFTER;
-			return IMAP_PARSE_LITERAL_END;
-		}
-		if (*used == len)
-			return IMAP_PARSE_MORE;
-		const char *next = data + *used;
-		size_t rest = len - *used;
-		if (parser->state == STATE_STREAM) {
-			parser->data = next;
-			parser->data_len = parser->left < rest ? (size_t)parser->left : rest;
-			parser->left -= parser->data_len;
-			*used += parser->data_len;
-			return IMAP_PARSE_LITERAL_DATA;
-		}
-		if (parser->done)
-			start_response(parser);
-		if (parser->state == STATE_LINE)
-			what = feed_line(parser, next, rest, used);
-		else if (parser->state == STATE_AFTER)
-			what = feed_after(parser, next);
-		else
-			feed_held(parser, next, rest, used);
-		if (what != IMAP_PARSE_MORE)
-			return what;
+	error_set(parser, offset_of(parser, where), what);
+	return skip_line(parser, line, end);
+}
+
+/* A line that is no response at all. If it ends like the announcement of a literal, nobody can
+ * tell whether what follows is one: read as responses, a message's text could forge them. */
+static enum imap_parse
+skip_stray(struct imap_parser *parser, const char *line, const char *end)
+{
+	uint64_t size;
+	if (tokens_line_announces(line, end, &size) != ANNOUNCE_NONE)
+		return fatal(parser, offset_of(parser, line), "not a response, perhaps with a literal");
+	error_set(parser, offset_of(parser, line), "not a response");
+	return finish(parser, IMAP_PARSE_SKIPPED);
+}
+
+static const char *
+spaces_skip(const char *c, const char *end)
+{
+	while (c < end && (*c == ' ' || *c == '\t'))
+		c++;
+	return c;
+}
+
+/* To the end of the word that starts at c: at a space or one of `stops`. */
+static const char *
+word_end(const char *c, const char *end, const char *stops)
+{
+	while (c < end && *c != ' ' && *c != '\t' && (*c == '\0' || strchr(stops, *c) == NULL))
+		c++;
+	return c;
+}
+
+static const char *
+upper_text(struct imap_parser *parser, const char *text, size_t len)
+{
+	char *copy = tokens_text(&parser->tokens, text, len);
+	for (size_t i = 0; copy != NULL && i < len; i++)
+		copy[i] = g_ascii_toupper(copy[i]);
+	return copy;
+}
+
+static enum imap_parse
+finish_text(struct imap_parser *parser, const char *text, const char *end)
+{
+	size_t len = (size_t)(end - text);
+	const char *copy = tokens_text(&parser->tokens, text, len);
+	if (copy != NULL) {
+		parser->response.text = copy;
+		parser->response.text_len = len;
 	}
+	return finish(parser, IMAP_PARSE_RESPONSE);
+}
+
+static enum imap_parse
+literal_hold(struct imap_parser *parser, uint64_t size, const char *line, const char *end)
+{
+	parser->held = size > parser->limits.literal
+	                       ? NULL : tokens_add_literal(&parser->tokens, (size_t)size);
+	if (parser->held == NULL)
+		return skip_from(parser, end, "literal too long", line, end);
+	literal_expect(parser, INPUT_HELD, size);
+	return IMAP_PARSE_MORE;
+}
+
+/* The literal of a message's body: tells what is known of the response so far. */
+static enum imap_parse
+literal_stream(struct imap_parser *parser, const char *item, uint64_t size, const char *end)
+{
+	if (size > parser->limits.stream)
+		return fatal(parser, offset_of(parser, end), "literal too long");
+	parser->literal = (struct imap_literal){.item = item, .size = size};
+	if (!tokens_add_streamed(&parser->tokens, size))
+		return skip_from(parser, end, parser->tokens.error, end, end);
+	struct imap_arg *list = arena_alloc(parser->arena, sizeof *list);
+	list->type = IMAP_ARG_LIST;
+	list->str = "";
+	list->items = tokens_items(&parser->tokens, &list->count);
+	parser->response.args = list;
+	parser->response.count = 1;
+	literal_expect(parser, INPUT_STREAM, size);
+	return IMAP_PARSE_LITERAL_BEGIN;
+}
+
+static enum imap_parse
+read_args(struct imap_parser *parser, const char *c, const char *end)
+{
+	struct tokens *tokens = &parser->tokens;
+	const char *line = c;
+	uint64_t size = 0;
+	parser->mode = MODE_ARGS;
+	switch (tokens_read(tokens, &c, end, &size)) {
+	case TOKENS_DONE:
+		parser->response.args = tokens_items(tokens, &parser->response.count);
+		return finish(parser, IMAP_PARSE_RESPONSE);
+	case TOKENS_LITERAL: {
+		const char *item = tokens_body_item(tokens);
+		return item != NULL ? literal_stream(parser, item, size, end)
+		                    : literal_hold(parser, size, line, end);
+	}
+	case TOKENS_DESYNC:
+		return fatal(parser, offset_of(parser, c), tokens->error);
+	case TOKENS_BRACKET:
+	case TOKENS_ERROR:
+		break;
+	}
+	return skip_from(parser, c, tokens->error, line, end);
+}
+
+/*
+ * Within a response code. A status must never be lost, a command waits for it: a code that can't be
+ * read becomes part of the text. A literal can stand in a list only (BADCHARSET); elsewhere what
+ * looks like one is text.
+ */
+static enum imap_parse
+read_code(struct imap_parser *parser, const char *c, const char *end)
+{
+	struct tokens *tokens = &parser->tokens;
+	struct imap_response *response = &parser->response;
+	const char *text = c;
+	uint64_t size = 0;
+	tokens->code = true;
+	parser->mode = MODE_CODE;
+	enum tokens_end what = tokens_read(tokens, &c, end, &size);
+	if (what == TOKENS_BRACKET) {
+		response->code_args = tokens_items(tokens, &response->code_count);
+		return finish_text(parser, spaces_skip(c, end), end);
+	}
+	if (what == TOKENS_LITERAL && tokens->depth > 0) {
+		parser->held = size > parser->limits.literal
+		                       ? NULL : tokens_add_literal(tokens, (size_t)size);
+		if (parser->held == NULL)
+			return fatal(parser, offset_of(parser, end), "literal too long");
+		literal_expect(parser, INPUT_HELD, size);
+		return IMAP_PARSE_MORE;
+	}
+	response->code = NULL;
+	return finish_text(parser, text, end);
+}
+
+/* What follows OK, NO, ...: `[CODE args] text`, all of it optional. */
+static enum imap_parse
+read_status(struct imap_parser *parser, const char *c, const char *end)
+{
+	c = spaces_skip(c, end);
+	if (c == end || *c != '[')
+		return finish_text(parser, c, end);
+	const char *code = spaces_skip(c + 1, end);
+	const char *code_end = word_end(code, end, "](");
+	if (code_end > code)
+		parser->response.code = upper_text(parser, code, (size_t)(code_end - code));
+	enum imap_parse what = read_code(parser, code_end, end);
+	if (what == IMAP_PARSE_RESPONSE && parser->response.code == NULL &&
+	    parser->response.code_args == NULL && code_end > code)
+		return finish_text(parser, c, end);
+	return what;
+}
+
+static enum imap_status
+status_of(const char *word, size_t len)
+{
+	static const struct {
+		const char *name;
+		enum imap_status status;
+	} table[] = {
+		{"OK", IMAP_STATUS_OK},   {"NO", IMAP_STATUS_NO},
+		{"BAD", IMAP_STATUS_BAD}, {"BYE", IMAP_STATUS_BYE},
+		{"PREAUTH", IMAP_STATUS_PREAUTH},
+	};
+	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
+		if (strlen(table[i].name) == len &&
+		    g_ascii_strncasecmp(table[i].name, word, len) == 0)
+			return table[i].status;
+	}
+	return IMAP_STATUS_NONE;
+}
+
+static bool
+is_one_of(const char *name, const char *const *names)
+{
+	while (*names != NULL && strcmp(*names, name) != 0)
+		names++;
+	return *names != NULL;
+}
+
+/* All digits, and fits: the number before EXISTS, FETCH, ... */
+static bool
+read_number(const char *word, const char *end, bool *overflow_r, uint32_t *number_r)
+{
+	uint64_t number = 0;
+	*overflow_r = false;
+	for (const char *c = word; c < end; c++) {
+		if (!g_ascii_isdigit(*c))
+			return false;
+		if (number <= UINT32_MAX)
+			number = number * 10 + (uint64_t)(*c - '0');
+	}
+	*overflow_r = number > UINT32_MAX;
+	*number_r = (uint32_t)number;
+	return end > word;
+}
+
+static enum imap_parse
+read_untagged(struct imap_parser *parser, const char *line, const char *end)
+{
+	static const char *const fetches[] = {"FETCH", "UIDFETCH", NULL};
+	static const char *const lists[] = {"LIST", "LSUB", "XLIST", NULL};
+	static const char *const numbers[] = {"SEARCH", "SORT", NULL};
+	struct imap_response *response = &parser->response;
+	const char *word = spaces_skip(line + 1, end);
+	const char *stop = word_end(word, end, "([{\"");
+	bool overflow;
+	if (word < end && *word == '[') { /* a code without its OK */
+		response->status = IMAP_STATUS_OK;
+		response->name = "OK";
+		return read_status(parser, word, end);
+	}
+	if (read_number(word, stop, &overflow, &response->number)) {
+		if (overflow)
+			return skip_from(parser, word, "number too large", line, end);
+		response->has_number = true;
+		word = spaces_skip(stop, end);
+		stop = word_end(word, end, "([{\"");
+	}
+	if (word == stop)
+		return skip_from(parser, word, "response without a name", line, end);
+	response->name = upper_text(parser, word, (size_t)(stop - word));
+	if (response->name == NULL) {
+		response->name = "";
+		return skip_from(parser, word, "response too large", line, end);
+	}
+	response->status = status_of(word, (size_t)(stop - word));
+	if (response->status != IMAP_STATUS_NONE)
+		return read_status(parser, stop, end);
+	if (is_one_of(response->name, numbers)) {
+		stop = spaces_skip(stop, end);
+		response->numbers_len = (size_t)(end - stop);
+		response->numbers = tokens_text(&parser->tokens, stop, response->numbers_len);
+		return response->numbers != NULL
+		               ? finish(parser, IMAP_PARSE_RESPONSE)
+		               : skip_from(parser, stop, "response too large", line, end);
+	}
+	parser->tokens.fetch = is_one_of(response->name, fetches);
+	parser->tokens.list = is_one_of(response->name, lists);
+	return read_args(parser, stop, end);
+}
+
+static enum imap_parse
+read_tagged(struct imap_parser *parser, const char *line, const char *end)
+{
+	struct imap_response *response = &parser->response;
+	const char *tag_end = word_end(line, end, "");
+	const char *word = spaces_skip(tag_end, end);
+	const char *stop = word_end(word, end, "[");
+	enum imap_status status = status_of(word, (size_t)(stop - word));
+	if (tag_end == line || (status != IMAP_STATUS_OK && status != IMAP_STATUS_NO &&
+	                        status != IMAP_STATUS_BAD))
+		return skip_stray(parser, line, end);
+	response->kind = IMAP_KIND_TAGGED;
+	response->status = status;
+	response->name = status == IMAP_STATUS_OK ? "OK" : status == IMAP_STATUS_NO ? "NO" : "BAD";
+	response->tag = tokens_text(&parser->tokens, line, (size_t)(tag_end - line));
+	if (response->tag == NULL) {
+		response->tag = "";
+		return fatal(parser, offset_of(parser, line), "response too large");
+	}
+	return read_status(parser, stop, end);
+}
+
+static enum imap_parse
+read_line(struct imap_parser *parser, const char *line, const char *end)
+{
+	switch (parser->mode) {
+	case MODE_ARGS:
+		return read_args(parser, line, end);
+	case MODE_CODE:
+		return read_code(parser, line, end);
+	case MODE_SKIP:
+		return skip_line(parser, line, end);
+	case MODE_START:
+		break;
+	}
+	if (spaces_skip(line, end) == end) /* an empty line means nothing */
+		return IMAP_PARSE_MORE;
+	head_set(parser, line, (size_t)(end - line));
+	if (*line == '*')
+		return read_untagged(parser, line, end);
+	if (*line != '+')
+		return read_tagged(parser, line, end);
+	parser->response.kind = IMAP_KIND_CONTINUE;
+	const char *text = line + 1;
+	return finish_text(parser, text < end && *text == ' ' ? text + 1 : text, end);
+}
+
+/* --- octets ---------------------------------------------------------------------------- */
+
+/* How long the response may get, by the start of its first line. */
+static size_t
+line_limit(const struct imap_parser *parser, const char *line, size_t len)
+{
+	static const char *const numbers[] = {"* SEARCH ", "* ESEARCH ", "* VANISHED ", "* SORT "};
+	if (parser->mode != MODE_START)
+		return parser->limits.line;
+	for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
+		size_t n = strlen(numbers[i]);
+		if (len >= n && g_ascii_strncasecmp(line, numbers[i], n) == 0)
+			return parser->limits.numbers;
+	}
+	return parser->limits.line;
+}
+
+static bool
+line_fits(const struct imap_parser *parser, const char *line, size_t len)
+{
+	size_t limit = parser->limits.line;
+	return parser->octets + len <= limit ||
+	       parser->octets + len <= line_limit(parser, line, len);
+}
+
+/* Gathers a line; with its end it is read, straight from the input if it's there as a whole. */
+static enum imap_parse
+take_line(struct imap_parser *parser, const char *data, size_t len, size_t *used_r)
+{
+	const char *newline = memchr(data, '\n', len);
+	size_t n = newline != NULL ? (size_t)(newline - data) + 1 : len;
+	const char *line = data;
+	size_t line_len = n;
+	*used_r = n;
+	parser->offset += n;
+	if (newline == NULL || parser->line->len > 0) {
+		g_string_append_len(parser->line, data, (gssize)n);
+		line = parser->line->str;
+		line_len = parser->line->len;
+	}
+	if (!line_fits(parser, line, line_len)) {
+		if (parser->mode == MODE_START)
+			head_set(parser, line, line_len);
+		return fatal(parser, parser->offset, "line too long");
+	}
+	if (newline == NULL)
+		return IMAP_PARSE_MORE;
+	parser->line_start = line;
+	parser->line_offset = parser->offset - line_len;
+	const char *end = line + line_len - 1;
+	while (end > line && end[-1] == '\r')
+		end--;
+	enum imap_parse what = read_line(parser, line, end);
+	parser->octets += line_len;
+	if (parser->mode == MODE_START)
+		parser->octets = 0;
+	if (parser->line->allocated_len > BUFFER_KEPT) {
+		g_string_free(parser->line, TRUE);
+		parser->line = g_string_new(NULL);
+	}
+	g_string_truncate(parser->line, 0);
+	return what;
+}
+
+static enum imap_parse
+take_literal(struct imap_parser *parser, const char *data, size_t len, size_t *used_r)
+{
+	bool stream = parser->input == INPUT_STREAM;
+	size_t n = (size_t)MIN(parser->left, (uint64_t)len);
+	*used_r = n;
+	if (parser->left == 0) {
+		parser->input = INPUT_AFTER;
+		return stream ? IMAP_PARSE_LITERAL_END : IMAP_PARSE_MORE;
+	}
+	if (parser->input == INPUT_HELD && n > 0) {
+		memcpy(parser->held, data, n);
+		parser->held += n;
+	}
+	parser->data = data;
+	parser->data_len = n;
+	parser->left -= n;
+	parser->offset += n;
+	return stream && n > 0 ? IMAP_PARSE_LITERAL_DATA : IMAP_PARSE_MORE;
+}
+
+/* A literal whose length was a lie shows here: nothing after it could be trusted. */
+static enum imap_parse
+check_after(struct imap_parser *parser, const char *data)
+{
+	if (*data == '\0' || strchr(" )\r\n", *data) == NULL)
+		return fatal(parser, parser->offset, "a literal is not as long as announced");
+	parser->input = INPUT_LINE;
+	return IMAP_PARSE_MORE;
 }
 
 enum imap_parse
 imap_parser_feed(struct imap_parser *parser, const char *data, size_t len, size_t *used_r)
 {
 	size_t used = 0;
-	enum imap_parse what = feed(parser, data, len, &used);
-	parser->place.octet += used;
+	enum imap_parse what = IMAP_PARSE_MORE;
+	if (parser->ended)
+		response_clear(parser);
+	while (what == IMAP_PARSE_MORE) {
+		size_t n = 0;
+		bool literal = false;
+		switch (parser->input) {
+		case INPUT_FATAL:
+			what = IMAP_PARSE_FATAL;
+			break;
+		case INPUT_HELD:
+		case INPUT_DISCARD:
+		case INPUT_STREAM:
+			literal = true; /* its end needs no octet */
+			what = take_literal(parser, data + used, len - used, &n);
+			break;
+		case INPUT_AFTER:
+			if (used < len)
+				what = check_after(parser, data + used);
+			break;
+		case INPUT_LINE:
+			if (used < len)
+				what = take_line(parser, data + used, len - used, &n);
+			break;
+		}
+		used += n;
+		if (used == len && (!literal || parser->input != INPUT_AFTER) &&
+		    !(literal && parser->left == 0) && what == IMAP_PARSE_MORE)
+			break;
+	}
 	*used_r = used;
 	return what;
 }

@@ -117,16 +117,10 @@ struct imap_literal {
 	uint64_t size;    /* octets announced */
 };
 
-/* Where something stands in all octets fed since imap_parser_new(). */
-struct imap_place {
-	uint64_t octet; /* from 0 */
-	uint64_t line;  /* from 1; lines in literals count */
-};
-
 struct imap_parser *imap_parser_new(void);
 /* Frees *parser and sets it to NULL; NULL is accepted. */
 void imap_parser_free(struct imap_parser **parser);
-/* Forgets everything half-read, an error too. For after STARTTLS. Places go on. */
+/* Forgets everything half-read, an error too. For after STARTTLS. Offsets go on. */
 void imap_parser_reset(struct imap_parser *parser);
 void imap_parser_set_limits(struct imap_parser *parser, const struct imap_limits *limits);
 /* Fills in the limits above. */
@@ -153,7 +147,7 @@ const char *imap_parser_data(const struct imap_parser *parser, size_t *len_r);
 /* After SKIPPED and FATAL: one line on what was wrong, with the start of the response. It may hold
  * any octet but NUL, CR and LF. Valid until the next feed. */
 const char *imap_parser_error(const struct imap_parser *parser);
-/* The place of that error; otherwise where the next octet will stand. */
-void imap_parser_place(const struct imap_parser *parser, struct imap_place *place_r);
+/* Where that error is; otherwise where the next octet will stand: octets fed since the start. */
+uint64_t imap_parser_offset(const struct imap_parser *parser);
 
 #endif

@@ -271,6 +271,14 @@ imap_namespaces_decode(const struct imap_response *response, struct imap_namespa
 
 /* --- sets --------------------------------------------------------------------------------- */
 
+static uint64_t
+search_modseq(const char *pos, const char *end)
+{
+	while (pos < end && !g_ascii_isdigit(*pos))
+		pos++;
+	return pos < end ? g_ascii_strtoull(pos, NULL, 10) : 0;
+}
+
 bool
 imap_search_decode(const struct imap_response *response, struct seqset *set, uint64_t *modseq_r)
 {
@@ -279,30 +287,32 @@ imap_search_decode(const struct imap_response *response, struct seqset *set, uin
 	GArray *ranges = g_array_new(FALSE, FALSE, sizeof(struct seq_range));
 	const char *pos = response->numbers, *end = pos + response->numbers_len;
 	uint64_t modseq = 0;
-	while (pos < end) {
+	bool ok = true;
+	while (ok && pos < end) {
 		uint64_t number = 0;
 		const char *start = pos;
 		for (; pos < end && g_ascii_isdigit(*pos); pos++)
 			if (number <= UINT32_MAX)
 				number = number * 10 + (uint64_t)(*pos - '0');
-		if (pos > start && number > 0 && number <= UINT32_MAX) {
+		if (pos > start && number > 0) {
 			struct seq_range range = { (uint32_t)number, (uint32_t)number };
 			g_array_append_val(ranges, range);
 		}
 		if (pos < end && *pos == '(') { /* (MODSEQ n) ends the line */
-			const char *digits = pos;
-			while (digits < end && !g_ascii_isdigit(*digits))
-				digits++;
-			modseq = digits < end ? g_ascii_strtoull(digits, NULL, 10) : 0;
+			modseq = search_modseq(pos, end);
 			break;
 		}
-		if (pos < end && !g_ascii_isdigit(*pos))
-			pos++;
+		/* A number that is left out would look like a message that is gone. */
+		ok = number <= UINT32_MAX && (pos == end || *pos == ' ' || *pos == '\t');
+		pos += pos < end;
 	}
-	seqset_add_ranges(set, (const struct seq_range *)(void *)ranges->data, ranges->len);
+	if (ok) {
+		seqset_add_ranges(set, (const struct seq_range *)(void *)ranges->data,
+		                  ranges->len);
+		*modseq_r = modseq;
+	}
 	g_array_free(ranges, TRUE);
-	*modseq_r = modseq;
-	return true;
+	return ok;
 }
 
 bool
@@ -310,7 +320,7 @@ imap_esearch_decode(const struct imap_response *response, struct seqset *set,
                     struct imap_esearch *esearch_r)
 {
 	struct imap_esearch esearch = { 0 };
-	const struct imap_arg *args = response->args;
+	const struct imap_arg *args = response->args, *all = NULL;
 	unsigned i = 0;
 	if (imap_response_type(response) != IMAP_TYPE_ESEARCH)
 		return false;
@@ -325,8 +335,8 @@ imap_esearch_decode(const struct imap_response *response, struct seqset *set,
 	}
 	for (; i + 1 < response->count; i += 2) {
 		const struct imap_arg *value = &args[i + 1];
-		if (imap_arg_is(&args[i], "ALL") && value->type != IMAP_ARG_LIST)
-			esearch.has_all = seqset_parse(set, value->str, value->len, 0);
+		if (imap_arg_is(&args[i], "ALL"))
+			all = value;
 		else if (imap_arg_is(&args[i], "COUNT"))
 			esearch.has_count = imap_arg_u32(value, &esearch.count);
 		else if (imap_arg_is(&args[i], "MIN"))
@@ -336,6 +346,9 @@ imap_esearch_decode(const struct imap_response *response, struct seqset *set,
 		else if (imap_arg_is(&args[i], "MODSEQ"))
 			imap_arg_u64(value, &esearch.modseq);
 	}
+	esearch.has_all = all != NULL;
+	if (all != NULL && !seqset_parse(set, all->str, all->len, 0))
+		return false;
 	*esearch_r = esearch;
 	return true;
 }

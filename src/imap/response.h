@@ -122,7 +122,8 @@ bool imap_namespaces_decode(const struct imap_response *response,
 
 /* --- sets of messages ------------------------------------------------------------------ */
 
-/* Adds to set; 0 is dropped. *modseq_r is 0 without one. May come several times for a command. */
+/* Adds to set; 0 is dropped. *modseq_r is 0 without one. May come several times for a command.
+ * False also when anything in it isn't a number: what is missing would look like gone. */
 bool imap_search_decode(const struct imap_response *response, struct seqset *set,
                         uint64_t *modseq_r);
 
@@ -136,7 +137,7 @@ struct imap_esearch {
 	uint32_t count;
 	uint64_t modseq; /* 0: none */
 };
-/* Adds ALL to set. */
+/* Adds ALL to set. False also when ALL isn't a set. */
 bool imap_esearch_decode(const struct imap_response *response, struct seqset *set,
                          struct imap_esearch *esearch_r);
 

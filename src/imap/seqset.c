@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* So many are added one by one: some servers send a line a number. */
+#define FEW_RANGES 8
+
 struct seqset {
 	struct seq_range *ranges;
 	size_t count, size;
@@ -117,7 +120,12 @@ compare_ranges(const void *a, const void *b)
 void
 seqset_add_ranges(struct seqset *set, const struct seq_range *ranges, size_t count)
 {
-	struct seq_range *sorted = g_new(struct seq_range, count + 1);
+	if (count <= FEW_RANGES) {
+		for (size_t i = 0; i < count; i++)
+			seqset_add_range(set, ranges[i].first, ranges[i].last);
+		return;
+	}
+	struct seq_range *sorted = g_new(struct seq_range, count);
 	for (size_t i = 0; i < count; i++)
 		sorted[i] = (struct seq_range){ MIN(ranges[i].first, ranges[i].last),
 			                        MAX(ranges[i].first, ranges[i].last) };

@@ -1,490 +1,364 @@
 /* SPDX-License-Identifier: MIT */
-/* Taking a response apart: see tokens.h. */
+/* Tokens into a tree: see tokens.h. */
 #include "config.h"
 
 #include "imap/tokens.h"
 
+#include <glib.h>
 #include <string.h>
 
 #include "base/arena.h"
+#include "imap/fetch.h"
 
-struct scanner {
-	const char *text;
-	size_t pos, end;
-	const struct token_literal *literals;
-	size_t literals_len, literal;
-	const struct imap_limits *limits;
-	struct arena *arena;
-	size_t args;
-	bool whole;
-};
-
-static const char *
-upper(struct arena *arena, const char *str, size_t len)
+void
+tokens_init(struct tokens *tokens, struct arena *arena, const struct imap_limits *limits)
 {
-	char *copy = arena_strndup(arena, str, len);
-	for (size_t i = 0; i < len; i++)
-		copy[i] = g_ascii_toupper(copy[i]);
-	return copy;
+	memset(tokens, 0, sizeof *tokens);
+	tokens->arena = arena;
+	tokens->limits = limits;
+	tokens->size = 64;
+	tokens->stack = g_new(struct imap_arg, tokens->size);
+}
+
+void
+tokens_release(struct tokens *tokens)
+{
+	g_free(tokens->stack);
+	tokens->stack = NULL;
+}
+
+void
+tokens_clear(struct tokens *tokens)
+{
+	tokens->fetch = tokens->list = tokens->code = false;
+	tokens->depth = tokens->used = tokens->total = 0;
+	tokens->error = NULL;
+	if (tokens->size > 4096) {
+		tokens->size = 64;
+		tokens->stack = g_renew(struct imap_arg, tokens->stack, tokens->size);
+	}
 }
 
 static bool
-is_blank(char c)
+has_room(const struct tokens *tokens, size_t len)
 {
-	return c == ' ' || c == '\t';
+	return len <= tokens->limits->arena &&
+	       arena_used(tokens->arena) <= tokens->limits->arena - len;
+}
+
+char *
+tokens_text(struct tokens *tokens, const char *text, size_t len)
+{
+	return has_room(tokens, len) ? arena_strndup(tokens->arena, text, len) : NULL;
+}
+
+/* The next argument of the innermost list, zeroed but for its text. NULL: too many. */
+static struct imap_arg *
+push(struct tokens *tokens, enum imap_arg_type type)
+{
+	if (tokens->total >= tokens->limits->args) {
+		tokens->error = "too many arguments";
+		return NULL;
+	}
+	tokens->total++;
+	if (tokens->used == tokens->size) {
+		tokens->size *= 2;
+		tokens->stack = g_renew(struct imap_arg, tokens->stack, tokens->size);
+	}
+	struct imap_arg *arg = &tokens->stack[tokens->used++];
+	*arg = (struct imap_arg){.type = type, .str = ""};
+	return arg;
 }
 
 static bool
-at_literal(const struct scanner *scan)
+push_text(struct tokens *tokens, enum imap_arg_type type, const char *text, size_t len)
 {
-	return scan->literal < scan->literals_len &&
-	       scan->literals[scan->literal].start == scan->pos;
-}
-
-/* Not beyond a literal, which may be empty and have blanks behind it. */
-static void
-skip_blanks(struct scanner *scan)
-{
-	while (scan->pos < scan->end && !at_literal(scan) && is_blank(scan->text[scan->pos]))
-		scan->pos++;
-}
-
-/* The end of the word that begins here. */
-static size_t
-word_end(const struct scanner *scan)
-{
-	size_t pos = scan->pos;
-	while (pos < scan->end && !is_blank(scan->text[pos]))
-		pos++;
-	return pos;
-}
-
-/* --- single arguments --------------------------------------------------------------------- */
-
-static void
-take_literal(struct scanner *scan, struct imap_arg *arg_r)
-{
-	const struct token_literal *literal = &scan->literals[scan->literal++];
-	if (literal->streamed) {
-		arg_r->type = IMAP_ARG_STREAMED;
-		arg_r->str = "";
-		arg_r->size = literal->size;
-		scan->pos++;
-		return;
-	}
-	arg_r->type = IMAP_ARG_STRING;
-	arg_r->len = (size_t)literal->size;
-	arg_r->str = arena_strndup(scan->arena, scan->text + scan->pos, arg_r->len);
-	scan->pos += arg_r->len;
-}
-
-static const char *
-take_quoted(struct scanner *scan, struct imap_arg *arg_r)
-{
-	size_t limit = scan->literal < scan->literals_len ? scan->literals[scan->literal].start
-	                                                  : scan->end;
-	size_t pos = scan->pos + 1, len = 0;
-	const char *start = scan->text + pos;
-	const char *quote = memchr(start, '"', limit - pos);
-	char *out;
-	if (quote == NULL)
-		return "a string without an end";
-	if (memchr(start, '\\', (size_t)(quote - start)) == NULL) {
-		len = (size_t)(quote - start);
-		out = arena_strndup(scan->arena, start, len);
-		pos += len;
-	} else {
-		out = arena_alloc(scan->arena, limit - pos + 1);
-		for (; pos < limit && scan->text[pos] != '"'; pos++) {
-			if (scan->text[pos] == '\\' && pos + 1 < limit)
-				pos++;
-			out[len++] = scan->text[pos];
-		}
-		if (pos >= limit)
-			return "a string without an end";
-	}
-	scan->pos = pos + 1;
-	arg_r->type = IMAP_ARG_STRING;
-	arg_r->str = out;
-	arg_r->len = len;
-	return NULL;
-}
-
-/* An atom, with the brackets of BODY[HEADER.FIELDS (A B)]<0> and what is in them. */
-static void
-take_atom(struct scanner *scan, struct imap_arg *arg_r)
-{
-	size_t pos = scan->pos;
-	size_t limit = scan->literal < scan->literals_len ? scan->literals[scan->literal].start
-	                                                  : scan->end;
-	for (; pos < limit; pos++) {
-		char c = scan->text[pos];
-		if (is_blank(c) || c == '(' || c == ')')
-			break;
-		if (c == '[') {
-			const char *close = memchr(scan->text + pos, ']', limit - pos);
-			if (close != NULL)
-				pos = (size_t)(close - scan->text);
-		}
-	}
-	arg_r->len = pos - scan->pos;
-	arg_r->str = arena_strndup(scan->arena, scan->text + scan->pos, arg_r->len);
-	arg_r->type = arg_r->len == 3 && g_ascii_strncasecmp(arg_r->str, "NIL", 3) == 0
-	                      ? IMAP_ARG_NIL : IMAP_ARG_ATOM;
-	scan->pos = pos;
-}
-
-/* --- lists -------------------------------------------------------------------------------- */
-
-/* A list under construction: grows in the arena, which gives everything back at once. */
-struct frame {
-	struct imap_arg *items;
-	unsigned count, size;
-};
-
-static void
-push(struct scanner *scan, struct frame *frame, const struct imap_arg *arg)
-{
-	if (frame->count == frame->size) {
-		unsigned size = frame->size == 0 ? 8 : frame->size * 2;
-		struct imap_arg *items = arena_alloc(scan->arena, size * sizeof *items);
-		if (frame->count > 0)
-			memcpy(items, frame->items, frame->count * sizeof *items);
-		frame->items = items;
-		frame->size = size;
-	}
-	frame->items[frame->count++] = *arg;
-}
-
-static struct imap_arg
-frame_arg(const struct frame *frame)
-{
-	return (struct imap_arg){ .type = IMAP_ARG_LIST, .str = "", .items = frame->items,
-		                  .count = frame->count };
-}
-
-/* All arguments up to the end. */
-static const char *
-take_args(struct scanner *scan, const struct imap_arg **args_r, unsigned *count_r)
-{
-	struct frame frames[IMAP_DEPTH_MAX + 1];
-	unsigned depth = 0;
-	frames[0] = (struct frame){ 0 };
-	for (;;) {
-		struct imap_arg arg = { 0 };
-		const char *why = NULL;
-		skip_blanks(scan);
-		if (scan->pos >= scan->end && !at_literal(scan))
-			break;
-		if (++scan->args > scan->limits->args ||
-		    arena_used(scan->arena) > scan->limits->arena)
-			return "too much in one response";
-		char c = at_literal(scan) ? '\0' : scan->text[scan->pos];
-		if (at_literal(scan)) {
-			take_literal(scan, &arg);
-		} else if (c == '(') {
-			scan->pos++;
-			if (depth == MIN(scan->limits->depth, IMAP_DEPTH_MAX))
-				return "lists too deep";
-			frames[++depth] = (struct frame){ 0 };
-			continue;
-		} else if (c == ')') {
-			scan->pos++;
-			if (depth == 0)
-				continue; /* one too many: seen in the wild, harmless */
-			arg = frame_arg(&frames[depth--]);
-		} else if (c == '"') {
-			why = take_quoted(scan, &arg);
-		} else {
-			take_atom(scan, &arg);
-		}
-		if (why != NULL)
-			return why;
-		push(scan, &frames[depth], &arg);
-	}
-	if (depth > 0 && scan->whole)
-		return "a list without an end";
-	for (; depth > 0; depth--) {
-		struct imap_arg arg = frame_arg(&frames[depth]);
-		push(scan, &frames[depth - 1], &arg);
-	}
-	*args_r = frames[0].items;
-	*count_r = frames[0].count;
-	return NULL;
-}
-
-/* --- status responses --------------------------------------------------------------------- */
-
-static enum imap_status
-status_by_name(const char *name)
-{
-	static const struct {
-		const char *name;
-		enum imap_status status;
-	} table[] = {
-		{ "OK", IMAP_STATUS_OK },   { "NO", IMAP_STATUS_NO },
-		{ "BAD", IMAP_STATUS_BAD }, { "BYE", IMAP_STATUS_BYE },
-		{ "PREAUTH", IMAP_STATUS_PREAUTH },
-	};
-	for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
-		if (strcmp(name, table[i].name) == 0)
-			return table[i].status;
-	return IMAP_STATUS_NONE;
-}
-
-/* The "]" that ends a response code, minding strings and lists within; NULL if there is none. */
-static const char *
-code_end(const char *pos, const char *end)
-{
-	bool quoted = false;
-	int depth = 0;
-	for (; pos < end; pos++) {
-		if (quoted) {
-			if (*pos == '\\' && pos + 1 < end)
-				pos++;
-			else if (*pos == '"')
-				quoted = false;
-		} else if (*pos == '"') {
-			quoted = true;
-		} else if (*pos == '(') {
-			depth++;
-		} else if (*pos == ')') {
-			depth--;
-		} else if (*pos == ']' && depth <= 0) {
-			return pos;
-		}
-	}
-	return NULL;
-}
-
-static void
-take_code(struct scanner *scan, const char *close, struct imap_response *response)
-{
-	struct scanner inner = *scan;
-	inner.pos++;
-	inner.end = (size_t)(close - scan->text);
-	inner.whole = false; /* half a code is better than none */
-	skip_blanks(&inner);
-	size_t word = word_end(&inner);
-	if (word > inner.pos) {
-		response->code = upper(scan->arena, scan->text + inner.pos, word - inner.pos);
-		inner.pos = word;
-		if (take_args(&inner, &response->code_args, &response->code_count) != NULL)
-			response->code_count = 0;
-	}
-	scan->pos = (size_t)(close - scan->text) + 1;
-	skip_blanks(scan);
-}
-
-static void
-take_status(struct scanner *scan, struct imap_response *response)
-{
-	skip_blanks(scan);
-	if (scan->pos < scan->end && scan->text[scan->pos] == '[') {
-		const char *start = scan->text + scan->pos, *end = scan->text + scan->end;
-		const char *close = code_end(start + 1, end);
-		if (close == NULL) /* a quote that never closes, say */
-			close = memchr(start, ']', (size_t)(end - start));
-		if (close != NULL)
-			take_code(scan, close, response);
-	}
-	response->text_len = scan->end - scan->pos;
-	response->text = arena_strndup(scan->arena, scan->text + scan->pos, response->text_len);
-}
-
-/* --- responses ---------------------------------------------------------------------------- */
-
-static bool
-parse_number(const char *str, size_t len, uint32_t *number_r)
-{
-	uint64_t number = 0;
-	if (len == 0 || len > 10)
+	struct imap_arg *arg = push(tokens, type);
+	if (arg == NULL)
 		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (!g_ascii_isdigit(str[i]))
-			return false;
-		number = number * 10 + (uint64_t)(str[i] - '0');
-	}
-	if (number > UINT32_MAX)
+	const char *copy = tokens_text(tokens, text, len);
+	if (copy == NULL) {
+		tokens->error = "response too large";
 		return false;
-	*number_r = (uint32_t)number;
+	}
+	arg->str = copy;
+	arg->len = len;
 	return true;
 }
 
-static const char *
-take_untagged(struct scanner *scan, struct imap_response *response)
+char *
+tokens_add_literal(struct tokens *tokens, size_t len)
 {
-	skip_blanks(scan);
-	size_t end = word_end(scan);
-	if (parse_number(scan->text + scan->pos, end - scan->pos, &response->number)) {
-		response->has_number = true;
-		scan->pos = end;
-		skip_blanks(scan);
-		end = word_end(scan);
-	}
-	/* "FETCH(UID 1)": the blank may be missing. */
-	for (size_t i = scan->pos; i < end; i++)
-		if (scan->text[i] == '(' || scan->text[i] == '[')
-			end = i;
-	if (end == scan->pos)
-		return "a response without a name";
-	response->name = upper(scan->arena, scan->text + scan->pos, end - scan->pos);
-	scan->pos = end;
-	response->status = status_by_name(response->name);
-	if (response->status != IMAP_STATUS_NONE) {
-		take_status(scan, response);
+	if (len > tokens->limits->literal || !has_room(tokens, len)) {
+		tokens->error = "literal too long";
 		return NULL;
 	}
-	if (strcmp(response->name, "SEARCH") == 0 || strcmp(response->name, "SORT") == 0) {
-		/* A hundred thousand numbers are read where they are wanted. */
-		skip_blanks(scan);
-		response->numbers_len = scan->end - scan->pos;
-		response->numbers = arena_strndup(scan->arena, scan->text + scan->pos,
-		                                  response->numbers_len);
+	struct imap_arg *arg = push(tokens, IMAP_ARG_STRING);
+	if (arg == NULL)
 		return NULL;
-	}
-	return take_args(scan, &response->args, &response->count);
+	char *octets = arena_alloc(tokens->arena, len + 1);
+	arg->str = octets;
+	arg->len = len;
+	return octets;
 }
 
-static const char *
-take_tagged(struct scanner *scan, struct imap_response *response)
+bool
+tokens_add_streamed(struct tokens *tokens, uint64_t size)
 {
-	size_t end = word_end(scan);
-	response->kind = IMAP_KIND_TAGGED;
-	response->tag = arena_strndup(scan->arena, scan->text, end);
-	scan->pos = end;
-	skip_blanks(scan);
-	end = word_end(scan);
-	response->name = upper(scan->arena, scan->text + scan->pos, end - scan->pos);
-	response->status = status_by_name(response->name);
-	if (response->status == IMAP_STATUS_NONE || response->status > IMAP_STATUS_BAD)
-		return "neither tagged nor untagged";
-	scan->pos = end;
-	take_status(scan, response);
-	return NULL;
-}
-
-static bool
-starts_with(const char *text, size_t len, char c)
-{
-	return len > 0 && text[0] == c && (len == 1 || is_blank(text[1]));
+	struct imap_arg *arg = push(tokens, IMAP_ARG_STREAMED);
+	if (arg != NULL)
+		arg->size = size;
+	return arg != NULL;
 }
 
 const char *
-tokens_response(const char *text, size_t len, const struct token_literal *literals,
-                size_t literals_len, bool whole, const struct imap_limits *limits,
-                struct arena *arena, struct imap_response *response_r)
+tokens_body_item(const struct tokens *tokens)
 {
-	struct scanner scan = { .text = text, .end = len, .literals = literals,
-		                .literals_len = literals_len, .limits = limits, .arena = arena,
-		                .whole = whole };
-	*response_r = (struct imap_response){ .kind = IMAP_KIND_UNTAGGED, .name = "", .tag = "",
-		                              .text = "", .arena = arena };
-	if (starts_with(text, len, '+')) {
-		response_r->kind = IMAP_KIND_CONTINUE;
-		scan.pos = 1;
-		skip_blanks(&scan);
-		response_r->text_len = len - scan.pos;
-		response_r->text = arena_strndup(arena, text + scan.pos, response_r->text_len);
+	if (!tokens->fetch || tokens->depth != 1 || tokens->used == tokens->frames[1])
 		return NULL;
-	}
-	if (starts_with(text, len, '*')) {
-		scan.pos = 1;
-		return take_untagged(&scan, response_r);
-	}
-	return take_tagged(&scan, response_r);
+	const struct imap_arg *arg = &tokens->stack[tokens->used - 1];
+	struct imap_body body;
+	bool is_body = arg->type == IMAP_ARG_ATOM && imap_body_item(arg->str, arg->len, &body);
+	return is_body ? arg->str : NULL;
 }
 
-/* Whether the untagged response's first word is this. */
+const struct imap_arg *
+tokens_items(struct tokens *tokens, unsigned *count_r)
+{
+	unsigned first = tokens->depth > 0 ? tokens->frames[tokens->depth] : 0;
+	unsigned count = tokens->used - first;
+	*count_r = count;
+	if (count == 0)
+		return NULL;
+	struct imap_arg *items = arena_alloc(tokens->arena, count * sizeof *items);
+	memcpy(items, &tokens->stack[first], count * sizeof *items);
+	return items;
+}
+
 static bool
-is_named(const char *text, size_t len, const char *name)
+open_list(struct tokens *tokens)
 {
-	size_t pos = 1, name_len = strlen(name);
-	while (pos < len && is_blank(text[pos]))
-		pos++;
-	return len >= pos + name_len && g_ascii_strncasecmp(text + pos, name, name_len) == 0 &&
-	       (len == pos + name_len || is_blank(text[pos + name_len]));
+	if (tokens->depth >= MIN(tokens->limits->depth, IMAP_DEPTH_MAX)) {
+		tokens->error = "lists too deep";
+		return false;
+	}
+	tokens->frames[++tokens->depth] = tokens->used;
+	return true;
 }
 
-bool
-tokens_is_status(const char *text, size_t len)
+static bool
+close_list(struct tokens *tokens)
 {
-	static const char *const names[] = { "OK", "NO", "BAD", "BYE", "PREAUTH" };
-	if (!starts_with(text, len, '*'))
+	if (tokens->depth == 0) /* one too many: seen in the wild, harmless */
 		return true;
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-		if (is_named(text, len, names[i]))
-			return true;
-	return false;
-}
-
-bool
-tokens_is_numbers(const char *text, size_t len)
-{
-	static const char *const names[] = { "SEARCH", "SORT", "ESEARCH", "VANISHED" };
-	if (!starts_with(text, len, '*'))
+	unsigned count;
+	if (!has_room(tokens, (tokens->used - tokens->frames[tokens->depth]) *
+	              sizeof(struct imap_arg))) {
+		tokens->error = "response too large";
 		return false;
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-		if (is_named(text, len, names[i]))
-			return true;
-	return false;
-}
-
-/* --- which literals are streamed ----------------------------------------------------------- */
-
-/* Sections that are small and wanted whole. */
-static bool
-is_held_section(const char *item)
-{
-	const char *section = strchr(item, '[');
-	if (section == NULL)
-		return false;
-	section++;
-	while (g_ascii_isdigit(*section) || *section == '.')
-		section++;
-	return g_str_has_prefix(section, "HEADER") || g_str_has_prefix(section, "MIME");
-}
-
-/* Where the item begins that ends at `end`: back over "<n>" and "[...]" and the word before. */
-static size_t
-item_start(const char *text, size_t end)
-{
-	size_t start = end;
-	if (start > 0 && text[start - 1] == '>') {
-		while (start > 0 && text[start - 1] != '<' && text[start - 1] != ' ')
-			start--;
-		if (start > 0 && text[start - 1] == '<')
-			start--;
 	}
-	if (start > 0 && text[start - 1] == ']')
-		while (start > 0 && text[start - 1] != '[')
-			start--;
-	while (start > 0 && text[start - 1] != ' ' && text[start - 1] != '(')
-		start--;
-	return start;
+	const struct imap_arg *items = tokens_items(tokens, &count);
+	tokens->used = tokens->frames[tokens->depth--];
+	struct imap_arg *list = push(tokens, IMAP_ARG_LIST);
+	if (list == NULL)
+		return false;
+	list->items = items;
+	list->count = count;
+	return true;
 }
 
-bool
-tokens_streamed_item(const char *text, size_t len, GString *item_r)
+/* Some servers forget to double the backslash where it is the delimiter: `"\"`. */
+static bool
+is_bare_backslash(const struct tokens *tokens, const char *text, const char *end)
 {
-	static const char *const streamed[] = { "BODY[", "BODY.PEEK[", "BINARY[", "BINARY.PEEK[" };
-	while (len > 0 && text[len - 1] == ' ')
-		len--;
-	size_t start = item_start(text, len);
-	g_string_truncate(item_r, 0);
-	g_string_append_len(item_r, text + start, (gssize)(len - start));
-	char *item = g_ascii_strup(item_r->str, -1);
-	bool body = strcmp(item, "RFC822") == 0 || strcmp(item, "RFC822.TEXT") == 0;
-	for (size_t i = 0; i < G_N_ELEMENTS(streamed); i++)
-		body |= g_str_has_prefix(item, streamed[i]);
-	body = body && !is_held_section(item);
-	g_free(item);
-	/* Only in a FETCH: a mailbox may be called RFC822. */
-	const char *number = memchr(text, ' ', len);
-	size_t pos = number != NULL ? (size_t)(number - text) + 1 : len;
-	while (pos < len && (g_ascii_isdigit(text[pos]) || text[pos] == ' '))
-		pos++;
-	return body && len - pos > 5 &&
-	       (g_ascii_strncasecmp(text + pos, "FETCH", 5) == 0 ||
-	        g_ascii_strncasecmp(text + pos, "UIDFETCH", MIN(8, len - pos)) == 0);
+	return tokens->list && tokens->depth == 0 && tokens->used == 1 && end - text >= 4 &&
+	       memcmp(text, "\"\\\" ", 4) == 0;
+}
+
+/* A backslash that stands before neither `"` nor another one is taken as itself. */
+static bool
+read_quoted(struct tokens *tokens, const char **cursor, const char *end)
+{
+	if (is_bare_backslash(tokens, *cursor, end)) {
+		*cursor += 3;
+		return push_text(tokens, IMAP_ARG_STRING, "\\", 1);
+	}
+	const char *text = *cursor + 1, *c = text;
+	size_t escapes = 0;
+	for (; c < end && *c != '"'; c++) {
+		if (*c == '\\' && c + 1 < end && (c[1] == '"' || c[1] == '\\')) {
+			escapes++;
+			c++;
+		}
+	}
+	if (c >= end) {
+		tokens->error = "string without end";
+		return false;
+	}
+	*cursor = c + 1;
+	if (!push_text(tokens, IMAP_ARG_STRING, text, (size_t)(c - text)))
+		return false;
+	if (escapes == 0)
+		return true;
+	struct imap_arg *arg = &tokens->stack[tokens->used - 1];
+	char *copy = arena_alloc(tokens->arena, arg->len - escapes + 1);
+	size_t len = 0;
+	for (size_t i = 0; i < arg->len; i++) {
+		if (arg->str[i] == '\\' && (arg->str[i + 1] == '"' || arg->str[i + 1] == '\\'))
+			i++;
+		copy[len++] = arg->str[i];
+	}
+	arg->str = copy;
+	arg->len = len;
+	return true;
+}
+
+enum tokens_announce
+tokens_announcement(const char *text, const char *end, uint64_t *literal_r)
+{
+	const char *c = text;
+	if (c < end && *c == '~')
+		c++;
+	if (end - c < 2 || *c != '{' || end[-1] != '}')
+		return ANNOUNCE_NONE;
+	const char *digits = ++c;
+	uint64_t number = 0;
+	bool overflow = false;
+	for (; c < end && g_ascii_isdigit(*c); c++) {
+		unsigned digit = (unsigned)(*c - '0');
+		overflow = overflow || number > (UINT64_MAX - digit) / 10;
+		number = overflow ? 0 : number * 10 + digit;
+	}
+	bool any = c > digits;
+	if (any && !overflow && c < end - 1 && (*c == '+' || *c == '-'))
+		c++;
+	if (any && !overflow && c == end - 1) {
+		*literal_r = number;
+		return ANNOUNCE_LITERAL;
+	}
+	/* `{-1}`, `{}`, `{5 }`, `{99999999999999999999}`. */
+	for (c = digits; c < end - 1 && strchr("+- 0123456789", *c) != NULL && *c != '\0'; c++)
+		;
+	return c == end - 1 ? ANNOUNCE_BROKEN : ANNOUNCE_NONE;
+}
+
+enum tokens_announce
+tokens_line_announces(const char *line, const char *end, uint64_t *literal_r)
+{
+	if (end == line || end[-1] != '}')
+		return ANNOUNCE_NONE;
+	const char *brace = memrchr(line, '{', (size_t)(end - line));
+	return brace == NULL ? ANNOUNCE_NONE : tokens_announcement(brace, end, literal_r);
+}
+
+/* Behind `BODY[`: to the end of the item's name. NULL: the bracket does not close. */
+static const char *
+section_end(const char *c, const char *end)
+{
+	bool quoted = false;
+	for (; c < end && (quoted || *c != ']'); c++) {
+		if (*c == '"')
+			quoted = !quoted;
+	}
+	if (c == end)
+		return NULL;
+	c++;
+	if (c < end && *c == '<') {
+		const char *angle = memchr(c, '>', (size_t)(end - c));
+		if (angle != NULL)
+			c = angle + 1;
+	}
+	return c;
+}
+
+static bool
+has_section(const char *name, size_t len)
+{
+	static const char *const items[] = {"BODY", "BODY.PEEK", "BINARY", "BINARY.PEEK",
+	                                    "BINARY.SIZE"};
+	for (size_t i = 0; i < G_N_ELEMENTS(items); i++) {
+		if (strlen(items[i]) == len && g_ascii_strncasecmp(name, items[i], len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* What may end an atom; the rest of the octets never does. */
+static const bool atom_stops[256] = {
+	[' '] = true, ['('] = true, [')'] = true, ['['] = true, [']'] = true, ['{'] = true,
+};
+
+static bool
+read_atom(struct tokens *tokens, const char **cursor, const char *end)
+{
+	const char *text = *cursor, *c = text;
+	bool item = tokens->fetch && tokens->depth == 1;
+	uint64_t literal;
+	for (;; c++) {
+		while (c < end && !atom_stops[(unsigned char)*c])
+			c++;
+		if (c == end || *c == ' ' || *c == '(' || *c == ')')
+			break;
+		if (*c == ']' && tokens->code && tokens->depth == 0)
+			break;
+		if (*c == '{' && item && c > text &&
+		    tokens_announcement(c, end, &literal) != ANNOUNCE_NONE)
+			break;
+		if (*c == '[' && item && has_section(text, (size_t)(c - text))) {
+			const char *stop = section_end(c, end);
+			if (stop == NULL) {
+				tokens->error = "`[` without `]`";
+				return false;
+			}
+			c = stop;
+			break;
+		}
+	}
+	*cursor = c;
+	size_t len = (size_t)(c - text);
+	bool nil = len == 3 && g_ascii_strncasecmp(text, "NIL", 3) == 0;
+	return push_text(tokens, nil ? IMAP_ARG_NIL : IMAP_ARG_ATOM, text, len);
+}
+
+enum tokens_end
+tokens_read(struct tokens *tokens, const char **cursor, const char *end, uint64_t *literal_r)
+{
+	bool good = true;
+	while (good) {
+		while (*cursor < end && **cursor == ' ')
+			(*cursor)++;
+		if (*cursor == end)
+			break;
+		char c = **cursor;
+		if (c == '{' || c == '~') {
+			enum tokens_announce what = tokens_announcement(*cursor, end, literal_r);
+			if (what == ANNOUNCE_LITERAL)
+				return TOKENS_LITERAL;
+			if (what == ANNOUNCE_BROKEN) {
+				tokens->error = "literal of unknown length";
+				return TOKENS_DESYNC;
+			}
+		}
+		if (c == ']' && tokens->code && tokens->depth == 0) {
+			(*cursor)++;
+			return TOKENS_BRACKET;
+		} else if (c == '(') {
+			(*cursor)++;
+			good = open_list(tokens);
+		} else if (c == ')') {
+			good = close_list(tokens);
+			(*cursor)++;
+		} else if (c == '"') {
+			good = read_quoted(tokens, cursor, end);
+		} else {
+			good = read_atom(tokens, cursor, end);
+		}
+	}
+	if (!good)
+		return TOKENS_ERROR;
+	if (tokens->depth > 0 || tokens->code) {
+		tokens->error = tokens->code ? "`[` without `]`" : "`(` without `)`";
+		return TOKENS_ERROR;
+	}
+	return TOKENS_DONE;
 }

@@ -12,6 +12,8 @@
 
 /* OPENDIR waits for no longer than this for a sync. */
 #define REFRESH_WAIT_NS CLOCK_SEC
+/* At the start a connection that can't be had is tried for so long. */
+#define REFUSED_WAIT_US (3 * G_TIME_SPAN_SECOND)
 
 /* Which mailboxes were listed completely before. */
 static void
@@ -59,18 +61,35 @@ account_config(const struct account *account)
 	return &account->config;
 }
 
+/* The login and the first look at the tree are not over. Lock held. */
+static bool
+is_starting(struct account *account, struct mbox *tree)
+{
+	if (account->login == LOGIN_PENDING)
+		return true;
+	if (account->login == LOGIN_FAILED || tree->synced_ns != 0)
+		return false;
+	/* A line that was cut in the middle of the listing is tried again. */
+	if (!tree->sync_running)
+		work_want_sync(account, tree);
+	return true;
+}
+
 bool
 account_wait_login(struct account *account, int wait_ms, struct fault *fault)
 {
-	gint64 until = g_get_monotonic_time() + (gint64)wait_ms * 1000;
+	gint64 began = g_get_monotonic_time();
+	gint64 until = began + (gint64)wait_ms * 1000;
 	g_mutex_lock(&account->lock);
 	struct mbox *tree = work_mbox(account, ROOT_MAILBOX);
-	while (account->login == LOGIN_PENDING ||
-	       (account->login == LOGIN_DONE && tree->synced_ns == 0 && tree->failed_ns == 0)) {
-		/* A server that refuses at once is not waited for, if there is an index to show. */
-		bool refused = account->line_fault.kind != FAULT_NONE && tree->complete;
-		if (refused || !g_cond_wait_until(&account->state, &account->lock, until))
+	while (is_starting(account, tree)) {
+		/* A server that refuses is not waited for long, less so if there is an index to show. */
+		gint64 now = g_get_monotonic_time();
+		bool refused = account->line_fault.kind == FAULT_UNREACHABLE &&
+		               (tree->complete || now - began > REFUSED_WAIT_US);
+		if (refused || now >= until)
 			break;
+		g_cond_wait_until(&account->state, &account->lock, MIN(until, now + 200000));
 	}
 	bool ok = account->login == LOGIN_DONE && tree->synced_ns != 0;
 	if (!ok) {

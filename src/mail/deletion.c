@@ -27,6 +27,7 @@ struct deletion {
 	uint32_t trash_id;
 	/* What responses told. */
 	struct seqset *found;
+	bool unreadable;      /* an answer to a SEARCH could not be read: `found` is not all */
 	bool has_status;
 	uint64_t status_uidvalidity;
 	uint32_t status_uidnext;
@@ -71,10 +72,10 @@ on_untagged(void *ctx, const struct imap_response *response)
 	uint64_t modseq;
 	switch (imap_response_type(response)) {
 	case IMAP_TYPE_SEARCH:
-		imap_search_decode(response, deletion->found, &modseq);
+		deletion->unreadable |= !imap_search_decode(response, deletion->found, &modseq);
 		break;
 	case IMAP_TYPE_ESEARCH:
-		imap_esearch_decode(response, deletion->found, &esearch);
+		deletion->unreadable |= !imap_esearch_decode(response, deletion->found, &esearch);
 		break;
 	case IMAP_TYPE_STATUS:
 		if (imap_status_decode(response, &status) && status.has_uidnext &&
@@ -172,9 +173,10 @@ find_survivors(struct deletion *deletion, const struct seqset *set, const char *
 		imap_command_raw(command, criterion);
 	g_free(text);
 	seqset_clear(deletion->found);
+	deletion->unreadable = false;
 	bool ok = conn_run(deletion->conn, command, &reply, fault);
-	/* Without an answer nothing counts as gone. */
-	if (ok && reply.status != IMAP_STATUS_OK && criterion == NULL)
+	/* Without a whole answer nothing counts as gone. */
+	if (ok && criterion == NULL && (reply.status != IMAP_STATUS_OK || deletion->unreadable))
 		seqset_unite(deletion->found, set);
 	conn_reply_clear(&reply);
 	return ok;
@@ -185,8 +187,9 @@ static bool
 drop_gone(struct deletion *deletion, bool *left_r, struct fault *fault)
 {
 	struct seqset *set = pending_uids(deletion, false);
-	bool ok = find_survivors(deletion, set, NULL, fault);
-	if (ok)
+	*left_r = false;
+	bool ok = seqset_is_empty(set) || find_survivors(deletion, set, NULL, fault);
+	if (ok && !seqset_is_empty(set))
 		set_outcome(deletion, deletion->found, false, CHANGE_REMOVED, NULL);
 	seqset_free(&set);
 	set = pending_uids(deletion, false);

@@ -185,10 +185,11 @@ on_untagged(void *ctx, const struct imap_response *response)
 	struct fetch *wanted = find_fetch(receive, fetch.uid);
 	if (wanted == NULL || fetch.body.section_len != 0)
 		return;
-	take_body(receive, wanted, &fetch);
+	/* First: whoever gets the octets may unmount at once. */
 	if (fetch.has_flags && (fetch.flags.bits & IMAP_FLAG_SEEN) != 0 && !wanted->seen &&
 	    !receive->account->config.mark_seen)
 		change_seen(receive->account, wanted->ino, false);
+	take_body(receive, wanted, &fetch);
 }
 
 struct conn_handler

@@ -41,11 +41,17 @@ start_tls(struct conn *conn)
 static bool
 read_greeting(struct conn *conn)
 {
-	if (!conn_read(conn))
+	const char *host = conn->config->host;
+	unsigned port = conn->config->port;
+	if (!conn_read(conn)) {
+		if (conn->fault.kind == FAULT_TIMEOUT)
+			fault_set(&conn->fault, FAULT_TIMEOUT, "%s port %u sends no greeting (imaps:// is "
+			          "for port 993, imap:// for port 143)", host, port);
 		return false;
+	}
 	if (conn->greeting == GREETING_NONE)
-		return conn_fail_with(conn, FAULT_PROTOCOL, "%s port %u does not speak IMAP",
-		                      conn->config->host, (unsigned)conn->config->port);
+		return conn_fail_with(conn, FAULT_PROTOCOL, "%s port %u does not speak IMAP", host,
+		                      port);
 	return true;
 }
 
@@ -175,7 +181,7 @@ log_in(struct conn *conn, bool refresh, bool *refused_r, struct fault *fault)
 	conn->secret = false;
 	if (ir_broken && conn->pool != NULL)
 		pool_ban(conn->pool, IMAP_CAP_SASL_IR);
-	*refused_r = !ok && source.used && conn->alive && fault->kind == FAULT_AUTH;
+	*refused_r = !ok && source.used && fault->kind == FAULT_AUTH;
 	if (!ok && conn->alive)
 		conn_fail(conn, fault);
 	return ok;

@@ -30,10 +30,26 @@ note_code(struct conn *conn, const struct imap_response *response)
 		log_warn("%s says: %s", conn->config->host, response->text);
 }
 
+/* Some servers put the refusal of a login into their goodbye. */
+static bool
+refuses_login(const struct conn *conn, enum imap_code code, const char *text)
+{
+	static const char *const words[] = { "authentic", "password", "credential", "login fail" };
+	if (!conn->secret)
+		return false;
+	bool found = imap_code_fault(IMAP_STATUS_NO, code) == FAULT_AUTH;
+	char *lower = g_ascii_strdown(text, -1);
+	for (size_t i = 0; i < G_N_ELEMENTS(words) && !found; i++)
+		found = strstr(lower, words[i]) != NULL;
+	g_free(lower);
+	return found;
+}
+
 static bool
 take_bye(struct conn *conn, const struct imap_response *response)
 {
 	enum imap_code code = imap_response_code(response);
+	enum fault_kind kind = FAULT_UNREACHABLE;
 	if (conn->leaving)
 		return true;
 	if (conn->pool != NULL)
@@ -41,9 +57,12 @@ take_bye(struct conn *conn, const struct imap_response *response)
 	if (!conn->greeted)
 		return conn_fail_with(conn, FAULT_BUSY, "%s refuses the connection: %s",
 		                      conn->config->host, response->text);
-	bool busy = auth_refusal_is_busy(code, response->text);
-	return conn_fail_with(conn, busy ? FAULT_BUSY : FAULT_UNREACHABLE,
-	                      "%s ended the connection: %s", conn->config->host, response->text);
+	if (auth_refusal_is_busy(code, response->text))
+		kind = FAULT_BUSY;
+	else if (refuses_login(conn, code, response->text))
+		kind = FAULT_AUTH;
+	return conn_fail_with(conn, kind, "%s ended the connection: %s", conn->config->host,
+	                      response->text);
 }
 
 static bool

@@ -823,7 +823,7 @@ class Connection:
         if (bodies and uids & faults.poison) or (whole and uids & faults.poison_body):
             self.tagged('NO [UNAVAILABLE] message can not be read now')
             return
-        seen = faults.peek_sees and bodies or any(
+        seen = faults.peek_sees and whole or any(
             (m.group(1) or '').upper() == 'BODY' for m in items) and not self.readonly
         for seq, message in chosen:
             if message.uid in faults.omit_always or \

@@ -233,6 +233,15 @@ peer_refuse_tls(struct peer *peer, SSL_CTX *context)
 }
 
 void
+peer_binding(struct peer *peer, unsigned char *binding_r)
+{
+	if (peer->error == NULL &&
+	    SSL_export_keying_material(peer->ssl, binding_r, 32, "EXPORTER-Channel-Binding", 24,
+	                               (const unsigned char *)"", 0, 1) != 1)
+		peer_fail(peer, "no channel binding");
+}
+
+void
 peer_start_deflate(struct peer *peer)
 {
 	peer->deflate = deflate_new();

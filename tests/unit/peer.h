@@ -72,6 +72,8 @@ uint64_t peer_sent(const struct peer *peer);
 void peer_start_tls(struct peer *peer, struct ssl_ctx_st *context);
 /* The same; the handshake is expected to fail. */
 void peer_refuse_tls(struct peer *peer, struct ssl_ctx_st *context);
+/* Channel binding "tls-exporter", 32 octets. */
+void peer_binding(struct peer *peer, unsigned char *binding_r);
 void peer_start_deflate(struct peer *peer);
 
 /* Waits, reading nothing of what comes in, until the client closes. */

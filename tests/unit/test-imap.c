@@ -438,7 +438,8 @@ test_components_lead_back(void **state)
 	const struct imap_name_rules dot = { .delimiter = ".", .delimiter_len = 1,
 		                             .prefix = "INBOX.", .prefix_len = 6 };
 	static const char *const raws[] = { "INBOX", "INBOX.Entw&APw-rfe", "INBOX.a/b",
-		                            "INBOX.50%20", "INBOX.&2D3eAA-", "INBOX.lost+found" };
+		                            "INBOX.50%20", "INBOX.&2D3eAA-", "INBOX.lost+found",
+		                            "INBOX.A & B", "INBOX.a\xff&-", "INBOX.INBOX", "INBOX.&IC4-" };
 	for (size_t i = 0; i < G_N_ELEMENTS(raws); i++) {
 		char *text = shown(&dot, raws[i]);
 		GString *raw = g_string_new(NULL);
@@ -449,6 +450,10 @@ test_components_lead_back(void **state)
 	}
 	GString *raw = g_string_new(NULL);
 	struct fault fault;
+	assert_false(imap_name_child(&dot, "INBOX", 5, "below", raw, &fault));
+	assert_false(imap_name_child(&dot, "", 0, "inbox", raw, &fault));
+	assert_false(imap_name_child(&dot, "", 0, "%41", raw, &fault));
+	assert_false(imap_name_child(&dot, "", 0, "%00", raw, &fault));
 	assert_true(imap_name_child(&dot, "INBOX.a", 7, "b c", raw, &fault));
 	assert_string_equal(raw->str, "INBOX.a.b c");
 	assert_false(imap_name_child(&dot, "", 0, "a.b", raw, &fault));

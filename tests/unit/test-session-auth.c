@@ -10,11 +10,13 @@
 
 #include <cmocka.h>
 
+#include <glib/gstdio.h>
 #include <gsasl.h>
 #include <stdlib.h>
 
 #include "session/mech.h"
 
+#include "certs.h"
 #include "dialogue.h"
 
 /* --- mechanisms by known examples ------------------------------------------------------ */
@@ -244,6 +246,9 @@ test_refusals(void **state)
 		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_BUSY, .word = "shutting down",
 		  .turns = { GREETING("X"), EXPECT("LOGIN *"),
 		             SEND("* BYE [UNAVAILABLE] shutting down"), CUT, END } },
+		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_AUTH, .word = "credentials",
+		  .turns = { GREETING("X"), EXPECT("LOGIN *"), SEND("* BYE Invalid credentials"), CUT,
+		             END } },
 		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_UNREACHABLE,
 		  .turns = { GREETING("X"), EXPECT("LOGIN *"), CUT, END } },
 	};
@@ -336,12 +341,18 @@ struct scram {
 	const char *mech, *password;
 	bool initial, mute; /* mute: OK without the server's proof */
 	bool expect_refusal;
+	SSL_CTX *tls;       /* for the -PLUS ones */
+	char *binding;      /* base64 */
 };
 
 static int
 scram_property(Gsasl *library, Gsasl_session *session, Gsasl_property property)
 {
 	struct scram *scram = gsasl_callback_hook_get(library);
+	if (property == GSASL_CB_TLS_EXPORTER && scram->binding != NULL) {
+		gsasl_property_set(session, property, scram->binding);
+		return GSASL_OK;
+	}
 	if (property != GSASL_PASSWORD)
 		return GSASL_NO_CALLBACK;
 	gsasl_property_set(session, GSASL_PASSWORD, scram->password);
@@ -388,6 +399,12 @@ scram_script(struct peer *peer, void *ctx)
 	Gsasl *library;
 	Gsasl_session *session;
 	peer_accept(peer);
+	if (scram->tls != NULL) {
+		unsigned char binding[32];
+		peer_start_tls(peer, scram->tls);
+		peer_binding(peer, binding);
+		scram->binding = g_base64_encode(binding, sizeof binding);
+	}
 	peer_send(peer, "* OK [CAPABILITY IMAP4rev1 %s AUTH=PLAIN AUTH=%s] hello\r\n",
 	          scram->initial ? "SASL-IR" : "X", scram->mech);
 	if (gsasl_init(&library) != GSASL_OK ||
@@ -411,12 +428,12 @@ test_scram(void **state)
 {
 	(void)state;
 	struct scram table[] = {
-		{ "SCRAM-SHA-1", "secret", true, false, false },
-		{ "SCRAM-SHA-1", "secret", false, false, false },
-		{ "SCRAM-SHA-256", "secret", true, false, false },
-		{ "SCRAM-SHA-256", "secret", false, false, false },
-		{ "SCRAM-SHA-256", "other", true, false, true },
-		{ "SCRAM-SHA-256", "secret", true, true, true },
+		{ "SCRAM-SHA-1", "secret", true, false, false, NULL, NULL },
+		{ "SCRAM-SHA-1", "secret", false, false, false, NULL, NULL },
+		{ "SCRAM-SHA-256", "secret", true, false, false, NULL, NULL },
+		{ "SCRAM-SHA-256", "secret", false, false, false, NULL, NULL },
+		{ "SCRAM-SHA-256", "other", true, false, true, NULL, NULL },
+		{ "SCRAM-SHA-256", "secret", true, true, true, NULL, NULL },
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
 		struct dialogue_secret secret = { .secrets = { "secret" } };
@@ -432,6 +449,41 @@ test_scram(void **state)
 		if (table[i].mute)
 			assert_non_null(strstr(fault.text, "did not prove"));
 	}
+}
+
+static void
+test_scram_with_channel_binding(void **state)
+{
+	(void)state;
+	const struct cert_spec spec = { "server", "IP:127.0.0.1", -1, 10, NULL, 0 };
+	struct cert cert = cert_make(&spec);
+	char *dir = g_dir_make_tmp("imapfs-auth-XXXXXX", NULL);
+	char *file = g_build_filename(dir, "cert.pem", NULL);
+	cert_write(&cert, file, 0);
+	static const char *const mechs[] = { "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS" };
+	for (size_t i = 0; i < G_N_ELEMENTS(mechs); i++) {
+		struct scram scram = { .mech = mechs[i], .password = "secret", .initial = true,
+			               .tls = cert_server(&cert, NULL) };
+		struct dialogue_secret secret = { .secrets = { "secret" } };
+		struct peer *peer = peer_new(scram_script, &scram);
+		struct conn_config config = dialogue_config(peer, &secret, false);
+		struct conn *conn = NULL;
+		struct fault fault = {0};
+		config.tls = CONN_TLS_IMPLICIT;
+		config.cafile = file;
+		if (!conn_open(&config, NULL, 1, &conn, &fault))
+			print_error("%s\n", fault.text);
+		conn_free(&conn);
+		peer_finish(&peer);
+		assert_int_equal(fault.kind, FAULT_NONE);
+		SSL_CTX_free(scram.tls);
+		g_free(scram.binding);
+	}
+	g_unlink(file);
+	g_rmdir(dir);
+	g_free(file);
+	g_free(dir);
+	cert_free(&cert);
 }
 
 static void
@@ -467,6 +519,7 @@ main(void)
 		cmocka_unit_test(test_kerberos_without_a_ticket_gives_way),
 		cmocka_unit_test(test_tokens_are_renewed_once),
 		cmocka_unit_test(test_scram),
+		cmocka_unit_test(test_scram_with_channel_binding),
 		cmocka_unit_test(test_scram_with_a_server_that_lies),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
