@@ -4,7 +4,7 @@
 # Checks that the folders of src/ keep to their layers:
 #   - a folder includes only itself and the folders before it in the list below;
 #     imap/ does not see net/, cache/ and fs/ do not see session/
-#   - libfuse stays in fs/ops.c, fs/mount.c (and fuse_opt.h in settings.c), lmdb.h in cache/,
+#   - libfuse stays in fs/ops*.c, fs/mount.c (and fuse_opt.h in settings.c), lmdb.h in cache/,
 #     OpenSSL in net/tls.c, and the mapping of faults to errno in fs/errno.c
 #
 # Usage: layers.sh [SOURCE-DIRECTORY]. Without an argument the checks are also tried on trees
@@ -73,7 +73,7 @@ check() {
 	done
 
 	broken "$(includes '(fuse3/|fuse/)?fuse(_lowlevel|_common|_kernel|_log)?\.h|cuse_lowlevel\.h' \
-		$(files_but 'fs/(ops|mount)\.c'))" 'libfuse outside fs/ops.c and fs/mount.c'
+		$(files_but 'fs/(ops(-[a-z]+)?|mount)\.[ch]'))" 'libfuse outside fs/ops.c and fs/mount.c'
 	broken "$(includes '(fuse3/|fuse/)?fuse_opt\.h' $(files_but 'fs/(ops|mount)\.c|settings\.[ch]'))" \
 		'fuse_opt.h outside settings.c'
 	broken "$(includes 'lmdb\.h' $(files_but 'cache/.*'))" 'lmdb.h outside cache/'

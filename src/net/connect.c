@@ -96,7 +96,8 @@ net_connect(const char *host, uint16_t port, unsigned timeout_s, int cancel_fd, 
 	char *ascii = g_hostname_to_ascii(host);
 	struct addrinfo *addresses;
 	int fd = -1;
-	if (net_resolve(ascii != NULL ? ascii : host, port, cancel_fds, deadline, &addresses, fault)) {
+	if (net_resolve(ascii != NULL ? ascii : host, port, cancel_fds, deadline, &addresses,
+			fault)) {
 		fault_set(fault, FAULT_UNREACHABLE, "no address");
 		fd = connect_any(addresses, timeout_s, cancel_fds, deadline, fault);
 		if (fd < 0)

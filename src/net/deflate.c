@@ -85,8 +85,10 @@ deflate_expand(struct deflate *deflate, struct buffer *wire, struct buffer *plai
 			return buffer_len(plain) > before ||
 			       fault_set(fault, FAULT_PROTOCOL, "the server ended the compression");
 		if (result != Z_OK && result != Z_BUF_ERROR)
-			return fault_set(fault, FAULT_PROTOCOL, "what the server sent can't be "
-			                 "decompressed: %s", in->msg != NULL ? in->msg : "bad data");
+			return fault_set(fault, FAULT_PROTOCOL,
+					 "what the server sent can't be "
+					 "decompressed: %s",
+					 in->msg != NULL ? in->msg : "bad data");
 	} while (in->avail_out == 0 && buffer_len(plain) - before < max);
 	return true;
 }

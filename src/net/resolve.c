@@ -87,8 +87,10 @@ static bool
 lookup_finish(struct lookup *lookup, struct addrinfo **addresses_r, struct fault *fault)
 {
 	if (lookup->result == EAI_AGAIN)
-		return fault_set(fault, FAULT_UNREACHABLE, "host %s can't be looked up now: %s "
-		                 "(is the network up?)", lookup->host, gai_strerror(lookup->result));
+		return fault_set(fault, FAULT_UNREACHABLE,
+				 "host %s can't be looked up now: %s "
+				 "(is the network up?)",
+				 lookup->host, gai_strerror(lookup->result));
 	if (lookup->result != 0)
 		return fault_set(fault, FAULT_UNREACHABLE, "host %s is unknown: %s", lookup->host,
 		                 gai_strerror(lookup->result));

@@ -54,7 +54,8 @@ stream_new(int fd, unsigned timeout_s)
 {
 	struct stream *stream = g_new0(struct stream, 1);
 	stream->fd = fd;
-	/* Without a descriptor left the connection can't be cancelled, but still has its timeout. */
+	/* Without a descriptor left the connection can't be cancelled, but still has its timeout.
+	 */
 	stream->cancel_fds[0] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	stream->cancel_fds[1] = -1;
 	stream->timeout_s = timeout_s;
@@ -262,8 +263,9 @@ decode(struct stream *stream, bool *moved_r, struct fault *fault)
 {
 	*moved_r = false;
 	if (stream->tls != NULL && buffer_len(&stream->plain_in) == 0) {
-		enum tls_result result = tls_decrypt(stream->tls, &stream->wire_in, &stream->wire_out,
-		                                     &stream->plain_in, EXPAND_STEP, fault);
+		enum tls_result result =
+			tls_decrypt(stream->tls, &stream->wire_in, &stream->wire_out,
+				    &stream->plain_in, EXPAND_STEP, fault);
 		if (result == TLS_FAILED)
 			return false;
 		if (result == TLS_CLOSED)
@@ -316,7 +318,8 @@ stream_start_tls(struct stream *stream, const struct tls_config *config, const c
 	bool got, ok = true;
 	do {
 		result = tls_handshake(tls, &stream->wire_in, &stream->wire_out, fault);
-		/* An alert that tells the server why is worth a try, but never instead of our fault. */
+		/* An alert that tells the server why is worth a try, but never instead of our
+		 * fault. */
 		struct fault *send_fault = result == TLS_FAILED ? NULL : fault;
 		ok = send_wire(stream, send_fault) && result != TLS_FAILED;
 		if (!ok || result != TLS_MORE)
@@ -376,7 +379,8 @@ stream_fill(struct stream *stream, const char **data_r, size_t *len_r, struct fa
 		if (*len_r > 0)
 			return true;
 		if (stream->eof)
-			return fault_set(fault, FAULT_UNREACHABLE, "the server closed the connection");
+			return fault_set(fault, FAULT_UNREACHABLE,
+					 "the server closed the connection");
 		bool got;
 		if (!wait_socket(stream, POLLIN, fault) || !receive(stream, &got, fault))
 			return false;

@@ -67,7 +67,8 @@ bool stream_deflate_failed(const struct stream *stream);
  * until the next call. End of file is FAULT_UNREACHABLE. */
 bool stream_fill(struct stream *stream, const char **data_r, size_t *len_r, struct fault *fault);
 void stream_consume(struct stream *stream, size_t len);
-/* Takes in what has arrived without waiting, and gives it as stream_fill() does; *len_r may be 0. */
+/* Takes in what has arrived without waiting, and gives it as stream_fill() does; *len_r may be 0.
+ */
 bool stream_poll(struct stream *stream, const char **data_r, size_t *len_r, struct fault *fault);
 
 /* Queues octets; sends them when much is queued. The queue is wiped when it was sent. */

@@ -37,7 +37,8 @@ bio_read(BIO *bio, char *data, int size)
 {
 	struct tls *tls = BIO_get_data(bio);
 	BIO_clear_retry_flags(bio);
-	size_t len = tls->wire_in != NULL && size > 0 ? MIN(buffer_len(tls->wire_in), (size_t)size) : 0;
+	size_t len =
+		tls->wire_in != NULL && size > 0 ? MIN(buffer_len(tls->wire_in), (size_t)size) : 0;
 	if (len == 0) {
 		BIO_set_retry_read(bio);
 		return -1;
@@ -103,8 +104,9 @@ load_files(SSL_CTX *context, const struct tls_config *config, struct fault *faul
 {
 	if (config->cafile == NULL) {
 		if (SSL_CTX_set_default_verify_paths(context) != 1)
-			return fault_set(fault, FAULT_TLS, "the system's certificates can't be read: %s",
-			                 openssl_reason());
+			return fault_set(fault, FAULT_TLS,
+					 "the system's certificates can't be read: %s",
+					 openssl_reason());
 	} else if (SSL_CTX_load_verify_file(context, config->cafile) != 1) {
 		return fault_set(fault, FAULT_TLS, "cafile %s can't be used: %s", config->cafile,
 		                 openssl_reason());
@@ -117,11 +119,13 @@ load_files(SSL_CTX *context, const struct tls_config *config, struct fault *faul
 	const char *keyfile = config->keyfile != NULL ? config->keyfile : config->certfile;
 	SSL_CTX_set_default_passwd_cb(context, no_passphrase);
 	if (SSL_CTX_use_certificate_chain_file(context, config->certfile) != 1)
-		return fault_set(fault, FAULT_TLS, "certfile %s can't be used: %s", config->certfile,
-		                 openssl_reason());
+		return fault_set(fault, FAULT_TLS, "certfile %s can't be used: %s",
+				 config->certfile, openssl_reason());
 	if (SSL_CTX_use_PrivateKey_file(context, keyfile, SSL_FILETYPE_PEM) != 1)
-		return fault_set(fault, FAULT_TLS, "keyfile %s can't be used (a key with a passphrase "
-		                 "can't): %s", keyfile, openssl_reason());
+		return fault_set(fault, FAULT_TLS,
+				 "keyfile %s can't be used (a key with a passphrase "
+				 "can't): %s",
+				 keyfile, openssl_reason());
 	return true;
 }
 
@@ -236,7 +240,8 @@ append_names(X509 *cert, GString *out)
 			int len = ASN1_STRING_length(name->d.iPAddress);
 			const void *address = ASN1_STRING_get0_data(name->d.iPAddress);
 			if ((len == 4 || len == 16) &&
-			    inet_ntop(len == 4 ? AF_INET : AF_INET6, address, text, sizeof text) != NULL)
+			    inet_ntop(len == 4 ? AF_INET : AF_INET6, address, text, sizeof text) !=
+				    NULL)
 				append_name(out, text, strlen(text));
 		}
 	}
@@ -295,13 +300,17 @@ describe_certificate(struct tls *tls, struct fault *fault)
 	switch (tls->verify_error) {
 	case X509_V_ERR_CERT_HAS_EXPIRED:
 		date_text(X509_get0_notAfter(at), date, sizeof date);
-		fault_set(fault, FAULT_TLS, "%sthe certificate of %s expired on %s: it must be renewed "
-		          "on the server (SHA-256 %s)", whose, tls->host, date, print);
+		fault_set(fault, FAULT_TLS,
+			  "%sthe certificate of %s expired on %s: it must be renewed "
+			  "on the server (SHA-256 %s)",
+			  whose, tls->host, date, print);
 		break;
 	case X509_V_ERR_CERT_NOT_YET_VALID:
 		date_text(X509_get0_notBefore(at), date, sizeof date);
-		fault_set(fault, FAULT_TLS, "%sthe certificate of %s is not yet valid, but from %s: is "
-		          "the clock of this machine right? (SHA-256 %s)", whose, tls->host, date, print);
+		fault_set(fault, FAULT_TLS,
+			  "%sthe certificate of %s is not yet valid, but from %s: is "
+			  "the clock of this machine right? (SHA-256 %s)",
+			  whose, tls->host, date, print);
 		break;
 	case X509_V_ERR_HOSTNAME_MISMATCH:
 	case X509_V_ERR_IP_ADDRESS_MISMATCH:
@@ -312,21 +321,27 @@ describe_certificate(struct tls *tls, struct fault *fault)
 		g_string_free(names, TRUE);
 		break;
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-		fault_set(fault, FAULT_TLS, "the certificate of %s is self-signed; if it is the right "
-		          "one (SHA-256 %s), save it and trust it by -o cafile=FILE", tls->host, print);
+		fault_set(fault, FAULT_TLS,
+			  "the certificate of %s is self-signed; if it is the right "
+			  "one (SHA-256 %s), save it and trust it by -o cafile=FILE",
+			  tls->host, print);
 		break;
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
 	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-		fault_set(fault, FAULT_TLS, "the certificate of %s was issued by \"%s\", which is not "
-		          "trusted; to trust it, give the issuer's certificate by -o cafile=FILE "
-		          "(SHA-256 %s)", tls->host, issuer, print);
+		fault_set(fault, FAULT_TLS,
+			  "the certificate of %s was issued by \"%s\", which is not "
+			  "trusted; to trust it, give the issuer's certificate by -o cafile=FILE "
+			  "(SHA-256 %s)",
+			  tls->host, issuer, print);
 		break;
 	default:
-		fault_set(fault, FAULT_TLS, "the certificate of %s, issued by \"%s\", is refused: %s "
-		          "(SHA-256 %s)", tls->host, issuer,
-		          X509_verify_cert_error_string(tls->verify_error), print);
+		fault_set(fault, FAULT_TLS,
+			  "the certificate of %s, issued by \"%s\", is refused: %s "
+			  "(SHA-256 %s)",
+			  tls->host, issuer, X509_verify_cert_error_string(tls->verify_error),
+			  print);
 	}
 }
 

@@ -40,8 +40,9 @@ bool
 auth_refusal_is_busy(enum imap_code code, const char *text)
 {
 	static const char *const words[] = {
-		"too many", "simultaneous", "try again later", "temporar", "throttled",
-		"suggested backoff time", "rate limit", "connection limit", "maximum number of conn",
+		"too many",      "simultaneous",     "try again later",
+		"temporar",      "throttled",        "suggested backoff time",
+		"rate limit",    "connection limit", "maximum number of conn",
 		"not available", "unavailable",
 	};
 	enum fault_kind kind = imap_code_fault(IMAP_STATUS_NO, code);
@@ -148,7 +149,8 @@ send_authenticate(struct auth *auth, const struct mech_info *info, const GString
 	struct imap_command *command = imap_command_new("AUTHENTICATE", IMAP_LITERALS_SYNC);
 	imap_command_raw(command, info->name);
 	*lines_r = 0;
-	if (info->client_first && !auth->without_ir && imap_caps_has(&auth->caps, IMAP_CAP_SASL_IR)) {
+	if (info->client_first && !auth->without_ir &&
+	    imap_caps_has(&auth->caps, IMAP_CAP_SASL_IR)) {
 		imap_command_secret_word(command, first->len > 0 ? first->str : "=");
 		*lines_r = 1;
 	}
@@ -185,7 +187,8 @@ judge(struct auth *auth, const struct mech_info *info, const struct mech *mech,
 	bool own_secret = (info->needs & (MECH_NEEDS_PASSWORD | MECH_NEEDS_TOKEN)) != 0;
 	bool failed_code = imap_code_fault(event->status, event->code) == FAULT_AUTH;
 	/* A password that was shown and refused is not shown again: accounts get locked. */
-	bool next = event->status == IMAP_STATUS_BAD || !own_secret || (!proof_sent && !failed_code);
+	bool next =
+		event->status == IMAP_STATUS_BAD || !own_secret || (!proof_sent && !failed_code);
 	return refused(auth, info->name, event, next, fault);
 }
 
@@ -277,8 +280,8 @@ login_command_fits(const struct auth *auth)
 	const struct auth_request *request = auth->request;
 	if (request->force != NULL && g_ascii_strcasecmp(request->force, "LOGIN") != 0)
 		return false;
-	return request->line_is_safe && request->secret->get != NULL && !request->secret->is_token &&
-	       !imap_caps_has(&auth->caps, IMAP_CAP_LOGINDISABLED);
+	return request->line_is_safe && request->secret->get != NULL &&
+	       !request->secret->is_token && !imap_caps_has(&auth->caps, IMAP_CAP_LOGINDISABLED);
 }
 
 /* --- all together ---------------------------------------------------------------------- */

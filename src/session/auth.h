@@ -33,9 +33,9 @@
 /* Where the password or token comes from. Called by any thread that logs in, maybe by several at
  * the same time. */
 struct auth_secret_source {
-	/* Appends the secret to *secret_r, which the caller wipes. refresh: the last one was refused
-	 * (tokens only). False with a fault: there is none. NULL: there is no secret at all (EXTERNAL,
-	 * GSSAPI). */
+	/* Appends the secret to *secret_r, which the caller wipes. refresh: the last one was
+	 * refused (tokens only). False with a fault: there is none. NULL: there is no secret at all
+	 * (EXTERNAL, GSSAPI). */
 	bool (*get)(void *ctx, bool refresh, GString *secret_r, struct fault *fault);
 	void *ctx;
 	bool is_token; /* an OAuth 2.0 access token, not a password */

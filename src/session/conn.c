@@ -285,9 +285,10 @@ step(struct conn *conn, bool wait, bool *more_r)
 	do {
 		if (conn->hungry && conn->input_used == conn->input_len) {
 			conn_release_input(conn);
-			bool ok = wait ? stream_fill(conn->stream, &conn->input, &conn->input_len, &fault)
-			               : stream_poll(conn->stream, &conn->input, &conn->input_len,
-			                             &fault);
+			bool ok = wait ? stream_fill(conn->stream, &conn->input, &conn->input_len,
+						     &fault)
+				       : stream_poll(conn->stream, &conn->input, &conn->input_len,
+						     &fault);
 			if (!ok) {
 				conn->input_len = 0;
 				return conn_fail(conn, &fault);

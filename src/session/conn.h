@@ -12,7 +12,8 @@
  *     uint32_t tag = conn_send(conn, command);
  *     ... more commands ...
  *     if (!conn_wait(conn, tag, &reply, fault)) return false;   // the line, not the server's NO
- *     if (reply.status != IMAP_STATUS_OK) return conn_reply_fault(&reply, fault, "listing %s", name);
+ *     if (reply.status != IMAP_STATUS_OK) return conn_reply_fault(&reply, fault, "listing %s",
+ * name);
  *
  * Commands may be pipelined. What the server says goes to the handler in the order it comes,
  * whichever command it was for. Nothing is pipelined behind a SELECT.
@@ -106,7 +107,8 @@ void conn_ban(struct conn *conn, enum imap_cap cap);
  * Every member may be NULL. Responses are valid during the call. */
 struct conn_handler {
 	void *ctx;
-	/* Each untagged response, also those that conn itself acts on (EXISTS, OK with a code, ...). */
+	/* Each untagged response, also those that conn itself acts on (EXISTS, OK with a code,
+	 * ...). */
 	void (*untagged)(void *ctx, const struct imap_response *response);
 	/* The octets of a body: partial is the response so far (see imap/parser.h; the UID may come
 	 * after the body). False: they are not wanted, and are dropped. */
@@ -150,8 +152,8 @@ struct imap_command *conn_command(const struct conn *conn, const char *verb);
 
 /*
  * Ends and sends a command, or queues it until conn_wait() or conn_flush(); owns it from now on.
- * Waits only for the `+` that a literal needs. Returns its tag (never 0), to be given to conn_wait()
- * once, which also tells what went wrong here.
+ * Waits only for the `+` that a literal needs. Returns its tag (never 0), to be given to
+ * conn_wait() once, which also tells what went wrong here.
  */
 uint32_t conn_send(struct conn *conn, struct imap_command *command);
 /* Sends what is queued. What goes wrong is told by conn_wait(). */
@@ -188,7 +190,8 @@ struct conn_mailbox {
 	bool read_only;         /* EXAMINE, or the server said so */
 	bool uid_not_sticky;
 	bool has_permanentflags;
-	unsigned permanentflags; /* enum imap_flag, with IMAP_FLAG_ANY; only if has_permanentflags */
+	unsigned
+		permanentflags; /* enum imap_flag, with IMAP_FLAG_ANY; only if has_permanentflags */
 	char mailboxid[256];    /* RFC 8474, "" for none */
 	bool stale;             /* UIDVALIDITY changed meanwhile: select it again */
 	/* What was heard since the SELECT; who wants to know whether anything changed compares. */

@@ -45,8 +45,10 @@ read_greeting(struct conn *conn)
 	unsigned port = conn->config->port;
 	if (!conn_read(conn)) {
 		if (conn->fault.kind == FAULT_TIMEOUT)
-			fault_set(&conn->fault, FAULT_TIMEOUT, "%s port %u sends no greeting (imaps:// is "
-			          "for port 993, imap:// for port 143)", host, port);
+			fault_set(&conn->fault, FAULT_TIMEOUT,
+				  "%s port %u sends no greeting (imaps:// is "
+				  "for port 993, imap:// for port 143)",
+				  host, port);
 		return false;
 	}
 	if (conn->greeting == GREETING_NONE)
@@ -58,8 +60,10 @@ read_greeting(struct conn *conn)
 static bool
 refuse_cleartext(struct conn *conn, enum fault_kind kind, const char *why)
 {
-	return conn_fail_with(conn, kind, "%s %s; no password was sent. Use imaps://%s if the server "
-	                      "has it", conn->config->host, why, conn->config->host);
+	return conn_fail_with(conn, kind,
+			      "%s %s; no password was sent. Use imaps://%s if the server "
+			      "has it",
+			      conn->config->host, why, conn->config->host);
 }
 
 static bool
@@ -258,8 +262,10 @@ set_up(struct conn *conn, bool refresh, bool *refused_r)
 	const struct conn_config *config = conn->config;
 	struct fault fault;
 	if (config->tls == CONN_TLS_OFF && !stream_is_loopback(conn->stream))
-		return conn_fail_with(conn, FAULT_TLS, "tls=off is for this machine alone, and %s is "
-		                      "another one", config->host);
+		return conn_fail_with(conn, FAULT_TLS,
+				      "tls=off is for this machine alone, and %s is "
+				      "another one",
+				      config->host);
 	if (config->tls == CONN_TLS_IMPLICIT && !start_tls(conn))
 		return false;
 	if (!read_greeting(conn) || (config->tls == CONN_TLS_STARTTLS && !upgrade(conn)))

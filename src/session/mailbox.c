@@ -179,8 +179,8 @@ conn_select(struct conn *conn, const char *raw, size_t len, bool examine, const 
 		conn->await_closed = false;
 		ok = conn_reply_fault(&reply, fault, "%s", verb);
 	} else if (ok && conn->await_closed) {
-		conn_fail_with(conn, FAULT_PROTOCOL, "%s did not tell when the old mailbox was closed",
-		               verb);
+		conn_fail_with(conn, FAULT_PROTOCOL,
+			       "%s did not tell when the old mailbox was closed", verb);
 		ok = conn_failed(conn, fault);
 	} else if (ok) {
 		commit(conn, raw, len);

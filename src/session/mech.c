@@ -183,7 +183,8 @@ session_step(struct mech *mech, const char *challenge, GString *line_r, struct f
 	int code = gsasl_step64(mech->session, challenge, &answer);
 	if (code != GSASL_OK && code != GSASL_NEEDS_MORE) {
 		gsasl_free(answer);
-		return fault_set(fault, FAULT_AUTH, "%s: %s", mech->info->name, gsasl_strerror(code));
+		return fault_set(fault, FAULT_AUTH, "%s: %s", mech->info->name,
+				 gsasl_strerror(code));
 	}
 	mech->finished = code == GSASL_OK;
 	g_string_assign(line_r, answer != NULL ? answer : "");

@@ -68,7 +68,8 @@ pause_ns(unsigned failures, int64_t first_s, int64_t most_s)
 	int64_t pause_s = first_s;
 	for (unsigned i = 1; i < failures && pause_s < most_s; i++)
 		pause_s *= 2;
-	return (int64_t)((double)(MIN(pause_s, most_s) * CLOCK_SEC) * g_random_double_range(0.75, 1.25));
+	return (int64_t)((double)(MIN(pause_s, most_s) * CLOCK_SEC) *
+			 g_random_double_range(0.75, 1.25));
 }
 
 static void
@@ -155,8 +156,8 @@ pool_failed(struct pool *pool, int64_t now, const struct fault *fault)
 	pool->failed_ns = now;
 	if (fault->kind == FAULT_AUTH) {
 		pool->auth_failures++;
-		pool->strict_ns = MAX(pool->strict_ns,
-		                      now + pause_ns(pool->auth_failures, AUTH_FIRST_S, AUTH_MAX_S));
+		pool->strict_ns = MAX(pool->strict_ns, now + pause_ns(pool->auth_failures,
+								      AUTH_FIRST_S, AUTH_MAX_S));
 	} else {
 		pool->failures++;
 		pool->patient_ns = now + pause_ns(pool->failures, PAUSE_FIRST_S, PAUSE_MAX_S);
@@ -181,7 +182,8 @@ pool_lost(struct pool *pool, int64_t now)
 	} else if (pool->short_lives++ > 0) {
 		/* The first may be bad luck, and somebody may be reading. */
 		pool->failed_ns = now;
-		pool->patient_ns = now + pause_ns(pool->short_lives - 1, PAUSE_FIRST_S, PAUSE_MAX_S);
+		pool->patient_ns =
+			now + pause_ns(pool->short_lives - 1, PAUSE_FIRST_S, PAUSE_MAX_S);
 	}
 	g_mutex_unlock(&pool->lock);
 }

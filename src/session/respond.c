@@ -192,8 +192,9 @@ take_tagged(struct conn *conn, const struct imap_response *response)
 			pending = conn_pending(conn, (uint32_t)tag);
 	}
 	if (pending == NULL || pending->done)
-		return conn_fail_with(conn, FAULT_PROTOCOL, "an answer to no command of ours: %s %s %s",
-		                      response->tag, response->name, response->text);
+		return conn_fail_with(conn, FAULT_PROTOCOL,
+				      "an answer to no command of ours: %s %s %s", response->tag,
+				      response->name, response->text);
 	note_code(conn, response);
 	note_throttling(conn, response);
 	keep_reply(&pending->reply, response);
@@ -202,8 +203,9 @@ take_tagged(struct conn *conn, const struct imap_response *response)
 	/* Outlook.com logs in accounts that then can do nothing. */
 	if (response->status != IMAP_STATUS_OK &&
 	    strstr(response->text, "authenticated but not connected") != NULL)
-		return conn_fail_with(conn, FAULT_BUSY, "the server does nothing after the login: %s",
-		                      response->text);
+		return conn_fail_with(conn, FAULT_BUSY,
+				      "the server does nothing after the login: %s",
+				      response->text);
 	return true;
 }
 
@@ -221,7 +223,8 @@ conn_take_response(struct conn *conn, const struct imap_response *response)
 	case IMAP_KIND_CONTINUE:
 		conn->continued = true;
 		g_string_truncate(conn->continue_text, 0);
-		g_string_append_len(conn->continue_text, response->text, (gssize)response->text_len);
+		g_string_append_len(conn->continue_text, response->text,
+				    (gssize)response->text_len);
 		return true;
 	}
 	return true;
@@ -238,8 +241,8 @@ conn_take_skipped(struct conn *conn, const char *error)
 	if (conn->handler.skipped != NULL)
 		conn->handler.skipped(conn->handler.ctx, error);
 	if (++conn->skipped >= SKIPPED_MAX)
-		return conn_fail_with(conn, FAULT_PROTOCOL, "what the server sends makes no sense: %s",
-		                      error);
+		return conn_fail_with(conn, FAULT_PROTOCOL,
+				      "what the server sends makes no sense: %s", error);
 	return true;
 }
 
@@ -265,7 +268,8 @@ conn_reply_fault(const struct conn_reply *reply, struct fault *fault, const char
 	vsnprintf(text, sizeof text, what, args);
 	va_end(args);
 	const char *code = imap_code_name(reply->code);
-	return fault_set(fault, imap_code_fault(reply->status, reply->code), "%s: %s %s%s%s%s", text,
-	                 reply->status == IMAP_STATUS_NO ? "NO" : "BAD", code[0] != '\0' ? "[" : "",
-	                 code, code[0] != '\0' ? "] " : "", reply->text);
+	return fault_set(fault, imap_code_fault(reply->status, reply->code), "%s: %s %s%s%s%s",
+			 text, reply->status == IMAP_STATUS_NO ? "NO" : "BAD",
+			 code[0] != '\0' ? "[" : "", code, code[0] != '\0' ? "] " : "",
+			 reply->text);
 }

@@ -75,7 +75,8 @@ cert_server(const struct cert *cert, const struct cert *client_ca)
 	      SSL_CTX_use_PrivateKey(context, cert->key) == 1);
 	if (client_ca != NULL) {
 		CHECK(X509_STORE_add_cert(SSL_CTX_get_cert_store(context), client_ca->x509) == 1);
-		SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+		SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+				   NULL);
 	}
 	return context;
 }

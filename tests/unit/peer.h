@@ -35,7 +35,8 @@ struct peer *peer_new(peer_script *script, void *ctx);
 /* On one end of a socketpair, accepted already; the other end is *fd_r. */
 struct peer *peer_new_pair(peer_script *script, void *ctx, int *fd_r);
 uint16_t peer_port(const struct peer *peer);
-/* Waits for the script's end, frees *peer and sets it to NULL; fails the test if the script failed. */
+/* Waits for the script's end, frees *peer and sets it to NULL; fails the test if the script failed.
+ */
 void peer_finish(struct peer **peer);
 /* The same, but what went wrong in the script doesn't matter. */
 void peer_forget(struct peer **peer);

@@ -58,7 +58,8 @@ static void
 test_deflate_round_trip_at_any_split(void **state)
 {
 	(void)state;
-	static const char text[] = "a1 UID FETCH 1:* (FLAGS)\r\na2 NOOP\r\na1 UID FETCH 1:* (FLAGS)\r\n";
+	static const char text[] =
+		"a1 UID FETCH 1:* (FLAGS)\r\na2 NOOP\r\na1 UID FETCH 1:* (FLAGS)\r\n";
 	struct deflate *left = deflate_new();
 	struct buffer plain = {0}, wire = {0};
 	buffer_append(&plain, text, sizeof text);

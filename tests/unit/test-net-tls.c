@@ -69,9 +69,9 @@ free_certs(void **state)
 	(void)state;
 	char *files[] = { certs.ca_file, certs.good_file, certs.self_file, certs.client_file,
 		          certs.stranger_file };
-	struct cert *all[] = { &certs.ca, &certs.other_ca, &certs.good, &certs.wrong, &certs.expired,
-		               &certs.future, &certs.self, &certs.stranger, &certs.client,
-		               &certs.by_stranger };
+	struct cert *all[] = {&certs.ca,      &certs.other_ca,   &certs.good, &certs.wrong,
+			      &certs.expired, &certs.future,     &certs.self, &certs.stranger,
+			      &certs.client,  &certs.by_stranger};
 	for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
 		g_unlink(files[i]);
 		g_free(files[i]);
@@ -114,7 +114,8 @@ try(const struct cert *server, const struct cert *client_ca, const struct tls_co
 	if (ok) {
 		assert_memory_equal(got, "* OK\r\n", len);
 		stream_consume(stream, len);
-		ok = stream_write(stream, "thanks\r\n", 8, fault_r) && stream_flush(stream, fault_r);
+		ok = stream_write(stream, "thanks\r\n", 8, fault_r) &&
+		     stream_flush(stream, fault_r);
 		assert_non_null(stream_tls(stream));
 		stream_goodbye(stream);
 	}
@@ -172,11 +173,13 @@ test_bad_certificates_are_told_apart(void **state)
 	GDateTime *now = g_date_time_new_now_utc(), *date = g_date_time_add_days(now, -1);
 	g_snprintf(until, sizeof until, "%04d-%02d-%02d", g_date_time_get_year(date),
 	           g_date_time_get_month(date), g_date_time_get_day_of_month(date));
-	expect_refusal(&certs.expired, ca, "localhost", WORDS("localhost", "expired", until, "SHA-256"));
+	expect_refusal(&certs.expired, ca, "localhost",
+		       WORDS("localhost", "expired", until, "SHA-256"));
 	expect_refusal(&certs.future, ca, "localhost", WORDS("not yet valid", "clock"));
 	expect_refusal(&certs.wrong, ca, "localhost",
 	               WORDS("not for localhost", "mail.example.org", "*.example.net"));
-	expect_refusal(&certs.wrong, ca, "127.0.0.1", WORDS("not for 127.0.0.1", "mail.example.org"));
+	expect_refusal(&certs.wrong, ca, "127.0.0.1",
+		       WORDS("not for 127.0.0.1", "mail.example.org"));
 	expect_refusal(&certs.wrong, ca, "a.b.example.net", WORDS("not for a.b.example.net"));
 	expect_refusal(&certs.good, ca, "127.0.0.2", WORDS("not for 127.0.0.2", "127.0.0.1"));
 	expect_refusal(&certs.self, ca, "localhost", WORDS("self-signed", "-o cafile=FILE", print));
@@ -208,12 +211,13 @@ test_files_that_cannot_be_used(void **state)
 {
 	(void)state;
 	struct fault fault;
-	const struct { struct tls_config config; const char *word; } table[] = {
-		{ { .cafile = "/nonexistent/ca.pem" }, "cafile /nonexistent/ca.pem" },
-		{ { .cafile = "/dev/null" }, "cafile /dev/null" },
-		{ { certs.ca_file, "/nonexistent/cert.pem", NULL }, "certfile /nonexistent/cert.pem" },
-		{ { certs.ca_file, certs.ca_file, NULL }, "keyfile" },
-		{ { certs.ca_file, certs.ca_file, certs.client_file }, "keyfile" },
+	const struct { struct tls_config config; const char *word;
+	} table[] = {
+		{{.cafile = "/nonexistent/ca.pem"}, "cafile /nonexistent/ca.pem"},
+		{{.cafile = "/dev/null"}, "cafile /dev/null"},
+		{{certs.ca_file, "/nonexistent/cert.pem", NULL}, "certfile /nonexistent/cert.pem"},
+		{{certs.ca_file, certs.ca_file, NULL}, "keyfile"},
+		{{certs.ca_file, certs.ca_file, certs.client_file}, "keyfile"},
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
 		assert_null(tls_new(&table[i].config, "localhost", &fault));

@@ -41,26 +41,46 @@ test_known_exchanges(void **state)
 		unsigned port;
 		const char *turns[6]; /* challenge (NULL: the client begins), answer, ... */
 	} table[] = {
-		{ "PLAIN", "tim", "tanstaaftanstaaf", "h", 143,
-		  { "", "AHRpbQB0YW5zdGFhZnRhbnN0YWFm" } },
-		{ "CRAM-MD5", "tim", "tanstaaftanstaaf", "h", 143,
-		  { "PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+",
-		    "dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw" } },
-		{ "LOGIN", "tim", "tanstaaftanstaaf", "h", 143,
-		  { "VXNlciBOYW1lAA==", "dGlt", "UGFzc3dvcmQA", "dGFuc3RhYWZ0YW5zdGFhZg==" } },
-		{ "OAUTHBEARER", "user@example.com", "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==",
-		  "server.example.com", 143,
-		  { "", "bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9MTQz"
-		        "AWF1dGg9QmVhcmVyIHZGOWRmdDRxbVRjMk52YjNSbGNrQmhiSFJoZG1semRHRXVZMjl0Q2c9"
-		        "PQEB",
-		    "eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0=", "AQ==" } },
-		{ "XOAUTH2", "someuser@example.com", "ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg",
-		  "h", 993,
-		  { "", "dXNlcj1zb21ldXNlckBleGFtcGxlLmNvbQFhdXRoPUJlYXJlciB5YTI5LnZGOWRmdDRxbVRj"
-		        "Mk52YjNSbGNrQmhkSFJoZG1semRHRXVZMjl0Q2cBAQ==",
-		    "eyJzdGF0dXMiOiI0MDEifQ==", "" } },
-		{ "EXTERNAL", "alice", NULL, "h", 993, { "", "YWxpY2U=" } },
-		{ "EXTERNAL", NULL, NULL, "h", 993, { "", "" } },
+		{"PLAIN",
+		 "tim",
+		 "tanstaaftanstaaf",
+		 "h",
+		 143,
+		 {"", "AHRpbQB0YW5zdGFhZnRhbnN0YWFm"}},
+		{"CRAM-MD5",
+		 "tim",
+		 "tanstaaftanstaaf",
+		 "h",
+		 143,
+		 {"PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+",
+		  "dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw"}},
+		{"LOGIN",
+		 "tim",
+		 "tanstaaftanstaaf",
+		 "h",
+		 143,
+		 {"VXNlciBOYW1lAA==", "dGlt", "UGFzc3dvcmQA", "dGFuc3RhYWZ0YW5zdGFhZg=="}},
+		{"OAUTHBEARER",
+		 "user@example.com",
+		 "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==",
+		 "server.example.com",
+		 143,
+		 {"",
+		  "bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9MTQz"
+		  "AWF1dGg9QmVhcmVyIHZGOWRmdDRxbVRjMk52YjNSbGNrQmhiSFJoZG1semRHRXVZMjl0Q2c9"
+		  "PQEB",
+		  "eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0=", "AQ=="}},
+		{"XOAUTH2",
+		 "someuser@example.com",
+		 "ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg",
+		 "h",
+		 993,
+		 {"",
+		  "dXNlcj1zb21ldXNlckBleGFtcGxlLmNvbQFhdXRoPUJlYXJlciB5YTI5LnZGOWRmdDRxbVRj"
+		  "Mk52YjNSbGNrQmhkSFJoZG1semRHRXVZMjl0Q2cBAQ==",
+		  "eyJzdGF0dXMiOiI0MDEifQ==", ""}},
+		{"EXTERNAL", "alice", NULL, "h", 993, {"", "YWxpY2U="}},
+		{"EXTERNAL", NULL, NULL, "h", 993, {"", ""}},
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
 		struct fault fault = {0};
@@ -95,7 +115,8 @@ test_oauth_names_are_escaped_and_complaints_are_kept(void **state)
 	gsize len;
 	assert_true(mech_first(mech, line, &fault));
 	guchar *text = g_base64_decode(line->str, &len);
-	static const char expected[] = "n,a=a=3Db=2Cc,\001host=h\001port=993\001auth=Bearer tok\001\001";
+	static const char expected[] =
+		"n,a=a=3Db=2Cc,\001host=h\001port=993\001auth=Bearer tok\001\001";
 	assert_int_equal(len, sizeof expected - 1);
 	assert_memory_equal(text, expected, len);
 	g_free(text);
@@ -126,9 +147,9 @@ play(const struct dialogue *dialogue)
 {
 	struct turn *turns = g_memdup2(dialogue->turns, sizeof dialogue->turns);
 	struct peer *peer = peer_new(dialogue_script, turns);
-	struct dialogue_secret secret = { .secrets = { dialogue->secrets[0], dialogue->secrets[1] } };
-	struct conn_config config = dialogue_config(peer, secret.secrets[0] != NULL ? &secret : NULL,
-	                                            dialogue->token);
+	struct dialogue_secret secret = {.secrets = {dialogue->secrets[0], dialogue->secrets[1]}};
+	struct conn_config config =
+		dialogue_config(peer, secret.secrets[0] != NULL ? &secret : NULL, dialogue->token);
 	struct conn *conn = NULL;
 	struct fault fault = {0};
 	config.auth = dialogue->force;
@@ -160,44 +181,61 @@ test_mechanisms(void **state)
 	(void)state;
 	static const struct dialogue table[] = {
 		/* With and without SASL-IR; a bare `+`. */
-		{ .secrets = { "secret" }, .asked = 1,
-		  .turns = { GREETING("SASL-IR AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN " PLAIN64),
-		             REPLY("OK [CAPABILITY IMAP4rev1] in"), END } },
-		{ .secrets = { "secret" }, .asked = 1,
-		  .turns = { GREETING("AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"), RAW("+\r\n"),
-		             LINE(PLAIN64), REPLY("OK"), CAPS_AFTER, END } },
-		{ .secrets = { "secret" }, .asked = 1,
-		  .turns = { GREETING("AUTH=LOGIN"), EXPECT("AUTHENTICATE LOGIN"), SEND("+ VXNlcm5hbWU6"),
-		             LINE("YWxpY2U="), SEND("* OK still here"), SEND("+ UGFzc3dvcmQ6"),
-		             LINE("c2VjcmV0"), SEND("* CAPABILITY IMAP4rev1"), REPLY("OK"), END } },
-		{ .secrets = { "secret" }, .asked = 1,
-		  .turns = { GREETING("AUTH=CRAM-MD5 AUTH=PLAIN"), EXPECT("AUTHENTICATE CRAM-MD5"),
-		             SEND("+ PDFAaD4="), LINE("YWxpY2Ug*"), REPLY("OK"), CAPS_AFTER, END } },
-		{ .secrets = { "secret" }, .asked = 1,
-		  .turns = { GREETING("X"), EXPECT("LOGIN \"alice\" \"secret\""), REPLY("OK"), CAPS_AFTER, END } },
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .turns = {GREETING("SASL-IR AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN " PLAIN64),
+			   REPLY("OK [CAPABILITY IMAP4rev1] in"), END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .turns = {GREETING("AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"), RAW("+\r\n"),
+			   LINE(PLAIN64), REPLY("OK"), CAPS_AFTER, END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .turns = {GREETING("AUTH=LOGIN"), EXPECT("AUTHENTICATE LOGIN"),
+			   SEND("+ VXNlcm5hbWU6"), LINE("YWxpY2U="), SEND("* OK still here"),
+			   SEND("+ UGFzc3dvcmQ6"), LINE("c2VjcmV0"), SEND("* CAPABILITY IMAP4rev1"),
+			   REPLY("OK"), END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .turns = {GREETING("AUTH=CRAM-MD5 AUTH=PLAIN"), EXPECT("AUTHENTICATE CRAM-MD5"),
+			   SEND("+ PDFAaD4="), LINE("YWxpY2Ug*"), REPLY("OK"), CAPS_AFTER, END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .turns = {GREETING("X"), EXPECT("LOGIN \"alice\" \"secret\""), REPLY("OK"),
+			   CAPS_AFTER, END}},
 		/* 8-bit and odd characters. */
-		{ .secrets = { "p\"\\ss" }, .asked = 1,
-		  .turns = { GREETING("X"), EXPECT("LOGIN \"alice\" \"p\\\"\\\\ss\""), REPLY("OK"), CAPS_AFTER,
-		             END } },
-		{ .secrets = { "p\xc3\xa4ss" }, .asked = 1,
-		  .turns = { GREETING("X"), EXPECT("LOGIN \"alice\" {5}"), SEND("* OK wait"), SEND("+ go"),
-		             LINE("p\xc3\xa4ss"), REPLY("OK"), CAPS_AFTER, END } },
+		{.secrets = {"p\"\\ss"},
+		 .asked = 1,
+		 .turns = {GREETING("X"), EXPECT("LOGIN \"alice\" \"p\\\"\\\\ss\""), REPLY("OK"),
+			   CAPS_AFTER, END}},
+		{.secrets = {"p\xc3\xa4ss"},
+		 .asked = 1,
+		 .turns = {GREETING("X"), EXPECT("LOGIN \"alice\" {5}"), SEND("* OK wait"),
+			   SEND("+ go"), LINE("p\xc3\xa4ss"), REPLY("OK"), CAPS_AFTER, END}},
 		/* Tokens. */
-		{ .token = true, .secrets = { "tok" }, .asked = 1,
-		  .turns = { GREETING("SASL-IR AUTH=XOAUTH2 AUTH=PLAIN"),
-		             EXPECT("AUTHENTICATE XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciB0b2sBAQ=="),
-		             REPLY("OK"), CAPS_AFTER, END } },
-		{ .token = true, .secrets = { "tok" }, .asked = 1,
-		  .turns = { GREETING("AUTH=XOAUTH2 AUTH=OAUTHBEARER"),
-		             EXPECT("AUTHENTICATE OAUTHBEARER"), SEND("+ "), LINE("bixhPWFsaWNlL*"),
-		             REPLY("OK"), CAPS_AFTER, END } },
+		{.token = true,
+		 .secrets = {"tok"},
+		 .asked = 1,
+		 .turns = {GREETING("SASL-IR AUTH=XOAUTH2 AUTH=PLAIN"),
+			   EXPECT("AUTHENTICATE XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciB0b2sBAQ=="),
+			   REPLY("OK"), CAPS_AFTER, END}},
+		{.token = true,
+		 .secrets = {"tok"},
+		 .asked = 1,
+		 .turns = {GREETING("AUTH=XOAUTH2 AUTH=OAUTHBEARER"),
+			   EXPECT("AUTHENTICATE OAUTHBEARER"), SEND("+ "), LINE("bixhPWFsaWNlL*"),
+			   REPLY("OK"), CAPS_AFTER, END}},
 		/* Forced, in any case. */
-		{ .secrets = { "secret" }, .force = "plain", .asked = 1,
-		  .turns = { GREETING("AUTH=CRAM-MD5 AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"),
-		             SEND("+"), LINE(PLAIN64), REPLY("OK"), CAPS_AFTER, END } },
-		{ .secrets = { "secret" }, .force = "LOGIN", .asked = 1,
-		  .turns = { GREETING("AUTH=PLAIN"), EXPECT("LOGIN \"alice\" \"secret\""), REPLY("OK"), CAPS_AFTER,
-		             END } },
+		{.secrets = {"secret"},
+		 .force = "plain",
+		 .asked = 1,
+		 .turns = {GREETING("AUTH=CRAM-MD5 AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"),
+			   SEND("+"), LINE(PLAIN64), REPLY("OK"), CAPS_AFTER, END}},
+		{.secrets = {"secret"},
+		 .force = "LOGIN",
+		 .asked = 1,
+		 .turns = {GREETING("AUTH=PLAIN"), EXPECT("LOGIN \"alice\" \"secret\""),
+			   REPLY("OK"), CAPS_AFTER, END}},
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
 		play(&table[i]);
@@ -209,48 +247,81 @@ test_refusals(void **state)
 	(void)state;
 	static const struct dialogue table[] = {
 		/* A refused password is not tried again by another mechanism. */
-		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_AUTH, .word = "AUTHENTICATIONFAILED",
-		  .turns = { GREETING("SASL-IR AUTH=PLAIN AUTH=LOGIN"), EXPECT("AUTHENTICATE PLAIN *"),
-		             REPLY("NO [AUTHENTICATIONFAILED] bad password"), CLOSED, END } },
-		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_AUTH, .word = "alice",
-		  .turns = { GREETING("AUTH=CRAM-MD5 AUTH=PLAIN"), EXPECT("AUTHENTICATE CRAM-MD5"),
-		             SEND("+ PDFAaD4="), LINE("*"), REPLY("NO wrong"), CLOSED, END } },
-		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_AUTH, .word = "(LOGIN)",
-		  .turns = { GREETING("X"), EXPECT("LOGIN \"alice\" *"), REPLY("NO wrong"), CLOSED, END } },
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .kind = FAULT_AUTH,
+		 .word = "AUTHENTICATIONFAILED",
+		 .turns = {GREETING("SASL-IR AUTH=PLAIN AUTH=LOGIN"),
+			   EXPECT("AUTHENTICATE PLAIN *"),
+			   REPLY("NO [AUTHENTICATIONFAILED] bad password"), CLOSED, END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .kind = FAULT_AUTH,
+		 .word = "alice",
+		 .turns = {GREETING("AUTH=CRAM-MD5 AUTH=PLAIN"), EXPECT("AUTHENTICATE CRAM-MD5"),
+			   SEND("+ PDFAaD4="), LINE("*"), REPLY("NO wrong"), CLOSED, END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .kind = FAULT_AUTH,
+		 .word = "(LOGIN)",
+		 .turns = {GREETING("X"), EXPECT("LOGIN \"alice\" *"), REPLY("NO wrong"), CLOSED,
+			   END}},
 		/* A mechanism that isn't really there gives way. */
-		{ .secrets = { "secret" }, .asked = 1,
-		  .turns = { GREETING("AUTH=CRAM-MD5 AUTH=PLAIN"), EXPECT("AUTHENTICATE CRAM-MD5"),
-		             REPLY("NO unsupported mechanism"), EXPECT("AUTHENTICATE PLAIN"), SEND("+ "),
-		             LINE(PLAIN64), REPLY("OK"), CAPS_AFTER, END } },
-		{ .secrets = { "secret" }, .asked = 1,
-		  .turns = { GREETING("AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"), REPLY("BAD what?"),
-		             EXPECT("LOGIN \"alice\" \"secret\""), REPLY("OK"), CAPS_AFTER, END } },
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .turns = {GREETING("AUTH=CRAM-MD5 AUTH=PLAIN"), EXPECT("AUTHENTICATE CRAM-MD5"),
+			   REPLY("NO unsupported mechanism"), EXPECT("AUTHENTICATE PLAIN"),
+			   SEND("+ "), LINE(PLAIN64), REPLY("OK"), CAPS_AFTER, END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .turns = {GREETING("AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"), REPLY("BAD what?"),
+			   EXPECT("LOGIN \"alice\" \"secret\""), REPLY("OK"), CAPS_AFTER, END}},
 		/* SASL-IR that isn't really there: once more without. */
-		{ .secrets = { "secret" }, .asked = 1,
-		  .turns = { GREETING("SASL-IR AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN *"),
-		             REPLY("BAD syntax"), EXPECT("AUTHENTICATE PLAIN"), SEND("+ "), LINE(PLAIN64),
-		             REPLY("OK"), CAPS_AFTER, END } },
-		{ .secrets = { "secret" }, .force = "PLAIN", .asked = 1, .kind = FAULT_AUTH,
-		  .turns = { GREETING("SASL-IR AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN *"),
-		             REPLY("BAD syntax"), EXPECT("AUTHENTICATE PLAIN"), REPLY("BAD syntax"),
-		             CLOSED, END } },
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .turns = {GREETING("SASL-IR AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN *"),
+			   REPLY("BAD syntax"), EXPECT("AUTHENTICATE PLAIN"), SEND("+ "),
+			   LINE(PLAIN64), REPLY("OK"), CAPS_AFTER, END}},
+		{.secrets = {"secret"},
+		 .force = "PLAIN",
+		 .asked = 1,
+		 .kind = FAULT_AUTH,
+		 .turns = {GREETING("SASL-IR AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN *"),
+			   REPLY("BAD syntax"), EXPECT("AUTHENTICATE PLAIN"), REPLY("BAD syntax"),
+			   CLOSED, END}},
 		/* Later is not no. */
-		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_BUSY, .word = "Too many",
-		  .turns = { GREETING("X"), EXPECT("LOGIN *"),
-		             REPLY("NO [ALERT] Too many simultaneous connections"), CLOSED, END } },
-		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_BUSY,
-		  .turns = { GREETING("SASL-IR AUTH=PLAIN"), EXPECT("AUTHENTICATE *"),
-		             REPLY("NO [UNAVAILABLE] the database is down"), CLOSED, END } },
-		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_BUSY,
-		  .turns = { GREETING("X"), EXPECT("LOGIN *"), REPLY("NO [LIMIT] eleven"), CLOSED, END } },
-		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_BUSY, .word = "shutting down",
-		  .turns = { GREETING("X"), EXPECT("LOGIN *"),
-		             SEND("* BYE [UNAVAILABLE] shutting down"), CUT, END } },
-		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_AUTH, .word = "credentials",
-		  .turns = { GREETING("X"), EXPECT("LOGIN *"), SEND("* BYE Invalid credentials"), CUT,
-		             END } },
-		{ .secrets = { "secret" }, .asked = 1, .kind = FAULT_UNREACHABLE,
-		  .turns = { GREETING("X"), EXPECT("LOGIN *"), CUT, END } },
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .kind = FAULT_BUSY,
+		 .word = "Too many",
+		 .turns = {GREETING("X"), EXPECT("LOGIN *"),
+			   REPLY("NO [ALERT] Too many simultaneous connections"), CLOSED, END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .kind = FAULT_BUSY,
+		 .turns = {GREETING("SASL-IR AUTH=PLAIN"), EXPECT("AUTHENTICATE *"),
+			   REPLY("NO [UNAVAILABLE] the database is down"), CLOSED, END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .kind = FAULT_BUSY,
+		 .turns = {GREETING("X"), EXPECT("LOGIN *"), REPLY("NO [LIMIT] eleven"), CLOSED,
+			   END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .kind = FAULT_BUSY,
+		 .word = "shutting down",
+		 .turns = {GREETING("X"), EXPECT("LOGIN *"),
+			   SEND("* BYE [UNAVAILABLE] shutting down"), CUT, END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .kind = FAULT_AUTH,
+		 .word = "credentials",
+		 .turns = {GREETING("X"), EXPECT("LOGIN *"), SEND("* BYE Invalid credentials"), CUT,
+			   END}},
+		{.secrets = {"secret"},
+		 .asked = 1,
+		 .kind = FAULT_UNREACHABLE,
+		 .turns = {GREETING("X"), EXPECT("LOGIN *"), CUT, END}},
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
 		play(&table[i]);
@@ -261,24 +332,43 @@ test_nothing_in_common(void **state)
 {
 	(void)state;
 	static const struct dialogue table[] = {
-		{ .secrets = { "secret" }, .kind = FAULT_AUTH, .word = "XOAUTH2",
-		  .turns = { GREETING("AUTH=XOAUTH2 LOGINDISABLED"), CLOSED, END } },
-		{ .secrets = { "secret" }, .kind = FAULT_AUTH, .word = "LOGINDISABLED",
-		  .turns = { GREETING("LOGINDISABLED"), CLOSED, END } },
-		{ .secrets = { "secret" }, .force = "LOGIN", .kind = FAULT_AUTH, .word = "LOGINDISABLED",
-		  .turns = { GREETING("AUTH=PLAIN LOGINDISABLED"), CLOSED, END } },
-		{ .secrets = { "secret" }, .force = "SCRAM-SHA-256", .kind = FAULT_AUTH,
-		  .word = "SCRAM-SHA-256", .turns = { GREETING("AUTH=PLAIN"), CLOSED, END } },
-		{ .secrets = { "qqq" }, .token = true, .kind = FAULT_AUTH, .word = "token",
-		  .turns = { GREETING("AUTH=PLAIN"), CLOSED, END } },
-		{ .kind = FAULT_AUTH, .word = "without a password",
-		  .turns = { GREETING("AUTH=PLAIN"), CLOSED, END } },
-		{ .secrets = { "zzz" }, .user = "", .asked = 1, .kind = FAULT_AUTH,
-		  .turns = { GREETING("AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"), SEND("+"), LINE("*"),
-		             REPLY("NO who?"), CLOSED, END } },
+		{.secrets = {"secret"},
+		 .kind = FAULT_AUTH,
+		 .word = "XOAUTH2",
+		 .turns = {GREETING("AUTH=XOAUTH2 LOGINDISABLED"), CLOSED, END}},
+		{.secrets = {"secret"},
+		 .kind = FAULT_AUTH,
+		 .word = "LOGINDISABLED",
+		 .turns = {GREETING("LOGINDISABLED"), CLOSED, END}},
+		{.secrets = {"secret"},
+		 .force = "LOGIN",
+		 .kind = FAULT_AUTH,
+		 .word = "LOGINDISABLED",
+		 .turns = {GREETING("AUTH=PLAIN LOGINDISABLED"), CLOSED, END}},
+		{.secrets = {"secret"},
+		 .force = "SCRAM-SHA-256",
+		 .kind = FAULT_AUTH,
+		 .word = "SCRAM-SHA-256",
+		 .turns = {GREETING("AUTH=PLAIN"), CLOSED, END}},
+		{.secrets = {"qqq"},
+		 .token = true,
+		 .kind = FAULT_AUTH,
+		 .word = "token",
+		 .turns = {GREETING("AUTH=PLAIN"), CLOSED, END}},
+		{.kind = FAULT_AUTH,
+		 .word = "without a password",
+		 .turns = {GREETING("AUTH=PLAIN"), CLOSED, END}},
+		{.secrets = {"zzz"},
+		 .user = "",
+		 .asked = 1,
+		 .kind = FAULT_AUTH,
+		 .turns = {GREETING("AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"), SEND("+"),
+			   LINE("*"), REPLY("NO who?"), CLOSED, END}},
 		/* EXTERNAL wants a certificate, which clear text hasn't. */
-		{ .secrets = { "secret" }, .force = "EXTERNAL", .kind = FAULT_AUTH,
-		  .turns = { GREETING("AUTH=EXTERNAL"), CLOSED, END } },
+		{.secrets = {"secret"},
+		 .force = "EXTERNAL",
+		 .kind = FAULT_AUTH,
+		 .turns = {GREETING("AUTH=EXTERNAL"), CLOSED, END}},
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++)
 		play(&table[i]);
@@ -290,9 +380,10 @@ test_kerberos_without_a_ticket_gives_way(void **state)
 	(void)state;
 	setenv("KRB5CCNAME", "FILE:/nonexistent/ticket", 1);
 	static const struct dialogue dialogue = {
-		.secrets = { "secret" }, .asked = 1,
-		.turns = { GREETING("AUTH=GSSAPI AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"), SEND("+ "),
-		           LINE(PLAIN64), REPLY("OK"), CAPS_AFTER, END } };
+		.secrets = {"secret"},
+		.asked = 1,
+		.turns = {GREETING("AUTH=GSSAPI AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"),
+			  SEND("+ "), LINE(PLAIN64), REPLY("OK"), CAPS_AFTER, END}};
 	static const struct dialogue forced = {
 		.force = "GSSAPI", .kind = FAULT_AUTH, .word = "GSSAPI",
 		.turns = { GREETING("AUTH=GSSAPI AUTH=PLAIN"), CLOSED, END } };
@@ -306,24 +397,34 @@ test_tokens_are_renewed_once(void **state)
 {
 	(void)state;
 	static const struct dialogue renewed = {
-		.token = true, .secrets = { "old", "new" }, .asked = 2,
-		.turns = { GREETING("SASL-IR AUTH=XOAUTH2"),
-		           EXPECT("AUTHENTICATE XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciBvbGQBAQ=="),
-		           SEND("+ eyJzdGF0dXMiOiI0MDEifQ=="), LINE(""), REPLY("NO [AUTHENTICATIONFAILED]"),
-		           ACCEPT, GREETING("SASL-IR AUTH=XOAUTH2"),
-		           EXPECT("AUTHENTICATE XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciBuZXcBAQ=="),
-		           REPLY("OK"), CAPS_AFTER, END } };
+		.token = true,
+		.secrets = {"old", "new"},
+		.asked = 2,
+		.turns = {GREETING("SASL-IR AUTH=XOAUTH2"),
+			  EXPECT("AUTHENTICATE XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciBvbGQBAQ=="),
+			  SEND("+ eyJzdGF0dXMiOiI0MDEifQ=="), LINE(""),
+			  REPLY("NO [AUTHENTICATIONFAILED]"), ACCEPT,
+			  GREETING("SASL-IR AUTH=XOAUTH2"),
+			  EXPECT("AUTHENTICATE XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciBuZXcBAQ=="),
+			  REPLY("OK"), CAPS_AFTER, END}};
 	static const struct dialogue refused = {
-		.token = true, .secrets = { "old", "new" }, .asked = 2, .kind = FAULT_AUTH,
-		.turns = { GREETING("SASL-IR AUTH=OAUTHBEARER"), EXPECT("AUTHENTICATE OAUTHBEARER *"),
-		           SEND("+ eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0="), LINE("AQ=="), REPLY("NO"),
-		           ACCEPT, GREETING("SASL-IR AUTH=OAUTHBEARER"),
-		           EXPECT("AUTHENTICATE OAUTHBEARER *"), REPLY("NO"), CLOSED, END } };
+		.token = true,
+		.secrets = {"old", "new"},
+		.asked = 2,
+		.kind = FAULT_AUTH,
+		.turns = {GREETING("SASL-IR AUTH=OAUTHBEARER"),
+			  EXPECT("AUTHENTICATE OAUTHBEARER *"),
+			  SEND("+ eyJzdGF0dXMiOiJpbnZhbGlkX3Rva2VuIn0="), LINE("AQ=="), REPLY("NO"),
+			  ACCEPT, GREETING("SASL-IR AUTH=OAUTHBEARER"),
+			  EXPECT("AUTHENTICATE OAUTHBEARER *"), REPLY("NO"), CLOSED, END}};
 	static const struct dialogue no_new_one = {
-		.token = true, .secrets = { "old", NULL }, .asked = 2, .kind = FAULT_AUTH,
+		.token = true,
+		.secrets = {"old", NULL},
+		.asked = 2,
+		.kind = FAULT_AUTH,
 		.word = "no secret",
-		.turns = { GREETING("SASL-IR AUTH=XOAUTH2"), EXPECT("AUTHENTICATE *"), REPLY("NO"), ACCEPT,
-		           GREETING("SASL-IR AUTH=XOAUTH2"), CLOSED, END } };
+		.turns = {GREETING("SASL-IR AUTH=XOAUTH2"), EXPECT("AUTHENTICATE *"), REPLY("NO"),
+			  ACCEPT, GREETING("SASL-IR AUTH=XOAUTH2"), CLOSED, END}};
 	/* Busy is no reason for a new one. */
 	static const struct dialogue busy = {
 		.token = true, .secrets = { "old", "new" }, .asked = 1, .kind = FAULT_BUSY,
@@ -492,10 +593,14 @@ test_scram_with_a_server_that_lies(void **state)
 	(void)state;
 	/* A nonce that isn't ours: the exchange is given up. */
 	static const struct dialogue dialogue = {
-		.secrets = { "secret" }, .force = "SCRAM-SHA-1", .asked = 1, .kind = FAULT_AUTH,
-		.turns = { GREETING("SASL-IR AUTH=SCRAM-SHA-1"), EXPECT("AUTHENTICATE SCRAM-SHA-1 *"),
-		           SEND("+ cj1ldmlsLHM9UVNYQ1IrUTZzZWs4YmY5MixpPTQwOTY="), LINE("?"),
-		           REPLY("BAD cancelled"), CLOSED, END } };
+		.secrets = {"secret"},
+		.force = "SCRAM-SHA-1",
+		.asked = 1,
+		.kind = FAULT_AUTH,
+		.turns = {GREETING("SASL-IR AUTH=SCRAM-SHA-1"),
+			  EXPECT("AUTHENTICATE SCRAM-SHA-1 *"),
+			  SEND("+ cj1ldmlsLHM9UVNYQ1IrUTZzZWs4YmY5MixpPTQwOTY="), LINE("?"),
+			  REPLY("BAD cancelled"), CLOSED, END}};
 	play(&dialogue);
 }
 

@@ -94,7 +94,8 @@ client_start(struct client *client, struct script *script)
 	client->body = g_string_new(NULL);
 	if (!conn_open(&client->config, client->pool, 1, &client->conn, &client->fault))
 		fail_msg("%s", client->fault.text);
-	const struct conn_handler handler = { client, see, see_begin, see_data, see_end, see_skipped };
+	const struct conn_handler handler = {client,   see,     see_begin,
+					     see_data, see_end, see_skipped};
 	conn_set_handler(client->conn, &handler);
 }
 
@@ -193,7 +194,8 @@ test_a_refused_literal_is_not_sent(void **state)
 {
 	(void)state;
 	struct conn_reply reply = {0};
-	START("X", EXPECT("APPEND \"Sent\" {4}"), REPLY("NO [OVERQUOTA] full"), EXPECT("NOOP"), REPLY("OK"));
+	START("X", EXPECT("APPEND \"Sent\" {4}"), REPLY("NO [OVERQUOTA] full"), EXPECT("NOOP"),
+	      REPLY("OK"));
 	struct imap_command *command = conn_command(client.conn, "APPEND");
 	imap_command_mailbox(command, "Sent", 4);
 	imap_command_literal(command, "mail", 4, false);
@@ -240,25 +242,31 @@ test_codes_are_kept(void **state)
 	START("X", EXPECT("NOOP"), SEND("* OK [COPYUID 99 4:6 101:103] moved"), REPLY("OK done"),
 	      EXPECT("NOOP"), REPLY("OK [APPENDUID 38505 3955] saved"), EXPECT("NOOP"),
 	      REPLY("OK [HIGHESTMODSEQ 18446744073709551000]"), EXPECT("NOOP"),
-	      REPLY("OK [MODIFIED 7,9] some"), EXPECT("NOOP"), REPLY("OK [COPYUID 99 4:6 101:102] odd"));
-	assert_true(conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
+	      REPLY("OK [MODIFIED 7,9] some"), EXPECT("NOOP"),
+	      REPLY("OK [COPYUID 99 4:6 101:102] odd"));
+	assert_true(
+		conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
 	assert_int_equal(reply.copyuid.uidvalidity, 99);
 	assert_int_equal(reply.copyuid.count, 3);
 	assert_int_equal(reply.copyuid.source[2], 6);
 	assert_int_equal(reply.copyuid.dest[2], 103);
-	assert_true(conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
+	assert_true(
+		conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
 	assert_int_equal(reply.copyuid.count, 0);
 	assert_true(reply.has_appenduid);
 	assert_int_equal(reply.append_uidvalidity, 38505);
 	assert_int_equal(reply.append_uid, 3955);
-	assert_true(conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
+	assert_true(
+		conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
 	assert_true(reply.has_number);
 	assert_true(reply.number == UINT64_C(18446744073709551000));
 	assert_false(reply.has_appenduid);
-	assert_true(conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
+	assert_true(
+		conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
 	assert_int_equal(reply.code, IMAP_CODE_MODIFIED);
 	assert_string_equal(reply.code_args, "7,9");
-	assert_true(conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
+	assert_true(
+		conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
 	assert_int_equal(reply.copyuid.count, 0); /* sets of unequal length can't be believed */
 	conn_reply_clear(&reply);
 	client_end(&client);
@@ -292,7 +300,8 @@ test_streamed_octets_are_the_servers(void **state)
 	client.seen = g_string_new(NULL);
 	client.body = g_string_new(NULL);
 	assert_true(conn_open(&client.config, client.pool, 1, &client.conn, &client.fault));
-	const struct conn_handler handler = { &client, see, see_begin, see_data, see_end, see_skipped };
+	const struct conn_handler handler = {&client,  see,     see_begin,
+					     see_data, see_end, see_skipped};
 	conn_set_handler(client.conn, &handler);
 	assert_true(conn_noop(client.conn, &client.fault));
 	assert_int_equal(client.body->len, 9);
@@ -312,9 +321,9 @@ static void
 test_lines_that_make_no_sense(void **state)
 {
 	(void)state;
-	START("X", EXPECT("NOOP"), SEND("CAPABILITY completed."), SEND("* 1 EXISTS"), SEND("nonsense"),
-	      SEND("* 2 FETCH (((("), REPLY("OK done"), EXPECT("NOOP"), SEND("nonsense"),
-	      SEND("again nonsense"), SEND("more nonsense"), HANG);
+	START("X", EXPECT("NOOP"), SEND("CAPABILITY completed."), SEND("* 1 EXISTS"),
+	      SEND("nonsense"), SEND("* 2 FETCH (((("), REPLY("OK done"), EXPECT("NOOP"),
+	      SEND("nonsense"), SEND("again nonsense"), SEND("more nonsense"), HANG);
 	assert_true(conn_noop(client.conn, &client.fault));
 	assert_int_equal(client.skipped, 3);
 	expect_lost(&client, FAULT_PROTOCOL, "makes no sense");
@@ -344,11 +353,15 @@ static void
 test_goodbye(void **state)
 {
 	(void)state;
-	static const struct { const char *line; enum fault_kind kind; const char *word; } table[] = {
-		{ "* BYE Idle for too long\r\n", FAULT_UNREACHABLE, "Idle for too long" },
-		{ "* BYE\r\n* BYE\r\n* BYE\r\n", FAULT_UNREACHABLE, "ended the connection" },
-		{ "* BYE [UNAVAILABLE] going down\r\n", FAULT_BUSY, "going down" },
-		{ "* BYE Too many commands\r\n", FAULT_BUSY, "Too many" },
+	static const struct {
+		const char *line;
+		enum fault_kind kind;
+		const char *word;
+	} table[] = {
+		{"* BYE Idle for too long\r\n", FAULT_UNREACHABLE, "Idle for too long"},
+		{"* BYE\r\n* BYE\r\n* BYE\r\n", FAULT_UNREACHABLE, "ended the connection"},
+		{"* BYE [UNAVAILABLE] going down\r\n", FAULT_BUSY, "going down"},
+		{"* BYE Too many commands\r\n", FAULT_BUSY, "Too many"},
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
 		START("X", EXPECT("NOOP"), { TURN_SEND, table[i].line }, HANG);
@@ -385,7 +398,8 @@ test_throttling(void **state)
 	(void)state;
 	int64_t until, now;
 	START("X", EXPECT("NOOP"), REPLY("OK [THROTTLED] slowly"), EXPECT("NOOP"), REPLY("OK"),
-	      EXPECT("NOOP"), REPLY("NO Request is throttled. Suggested Backoff Time: 60000 milliseconds"),
+	      EXPECT("NOOP"),
+	      REPLY("NO Request is throttled. Suggested Backoff Time: 60000 milliseconds"),
 	      SEND("* BYE"), CUT);
 	assert_true(conn_noop(client.conn, &client.fault));
 	now = clock_boot_ns();
@@ -404,15 +418,16 @@ static void
 test_select(void **state)
 {
 	(void)state;
-	START("UNSELECT", EXPECT("EXAMINE \"INBOX\""), SEND("* FLAGS (\\Seen)"), SEND("* 500 EXISTS"),
-	      SEND("* OK [UIDVALIDITY 1099511627776] wide"), SEND("* OK [UIDNEXT 4392]"),
-	      SEND("* 1623 EXISTS"), SEND("* OK [HIGHESTMODSEQ 715194045007]"),
-	      SEND("* OK [PERMANENTFLAGS (\\Deleted \\Seen \\*)] ok"), SEND("* OK [MAILBOXID (F2212)]"),
-	      REPLY("OK [READ-ONLY] done"),
+	START("UNSELECT", EXPECT("EXAMINE \"INBOX\""), SEND("* FLAGS (\\Seen)"),
+	      SEND("* 500 EXISTS"), SEND("* OK [UIDVALIDITY 1099511627776] wide"),
+	      SEND("* OK [UIDNEXT 4392]"), SEND("* 1623 EXISTS"),
+	      SEND("* OK [HIGHESTMODSEQ 715194045007]"),
+	      SEND("* OK [PERMANENTFLAGS (\\Deleted \\Seen \\*)] ok"),
+	      SEND("* OK [MAILBOXID (F2212)]"), REPLY("OK [READ-ONLY] done"),
 	      /* news */
-	      EXPECT("NOOP"), SEND("* 1624 EXISTS"), SEND("* 3 EXPUNGE"), SEND("* VANISHED 300:310,5"),
-	      SEND("* OK [UIDNEXT 10]"), SEND("* OK [UIDNEXT 4400]"), SEND("* 1 FETCH (FLAGS (\\Seen))"),
-	      REPLY("OK"),
+	      EXPECT("NOOP"), SEND("* 1624 EXISTS"), SEND("* 3 EXPUNGE"),
+	      SEND("* VANISHED 300:310,5"), SEND("* OK [UIDNEXT 10]"), SEND("* OK [UIDNEXT 4400]"),
+	      SEND("* 1 FETCH (FLAGS (\\Seen))"), REPLY("OK"),
 	      /* renumbered under our feet */
 	      EXPECT("NOOP"), SEND("* OK [UIDVALIDITY 5] changed"), REPLY("OK"), EXPECT("UNSELECT"),
 	      REPLY("OK"));
@@ -451,8 +466,9 @@ static void
 test_select_with_little_said(void **state)
 {
 	(void)state;
-	START("X", EXPECT("SELECT \"box\""), REPLY("OK"), EXPECT("SELECT \"other\""), SEND("* 2 EXISTS"),
-	      SEND("* OK [NOMODSEQ] none"), SEND("* OK [UIDVALIDITY 0]"), REPLY("OK [READ-ONLY]"));
+	START("X", EXPECT("SELECT \"box\""), REPLY("OK"), EXPECT("SELECT \"other\""),
+	      SEND("* 2 EXISTS"), SEND("* OK [NOMODSEQ] none"), SEND("* OK [UIDVALIDITY 0]"),
+	      REPLY("OK [READ-ONLY]"));
 	assert_true(conn_select(client.conn, "box", 3, false, NULL, &client.fault));
 	const struct conn_mailbox *mailbox = conn_selected(client.conn);
 	assert_int_equal(mailbox->uidvalidity, 0);
@@ -482,9 +498,10 @@ test_select_refused(void **state)
 		{ "BAD what", FAULT_PROTOCOL },
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
-		START("X", EXPECT("SELECT \"a\""), SEND("* 1 EXISTS"), SEND("* OK [UIDVALIDITY 3]"), REPLY("OK"),
-		      EXPECT("SELECT \"b\""), SEND("* 9 EXISTS"), { TURN_REPLY, table[i].reply },
-		      EXPECT("NOOP"), SEND("* 7 EXISTS"), REPLY("OK"));
+		START("X", EXPECT("SELECT \"a\""), SEND("* 1 EXISTS"), SEND("* OK [UIDVALIDITY 3]"),
+		      REPLY("OK"), EXPECT("SELECT \"b\""), SEND("* 9 EXISTS"),
+		      {TURN_REPLY, table[i].reply}, EXPECT("NOOP"), SEND("* 7 EXISTS"),
+		      REPLY("OK"));
 		assert_true(conn_select(client.conn, "a", 1, false, NULL, &client.fault));
 		assert_false(conn_select(client.conn, "b", 1, false, NULL, &client.fault));
 		assert_int_equal(client.fault.kind, table[i].kind);
@@ -516,12 +533,12 @@ test_what_came_of_the_old_mailbox_is_not_the_new_ones(void **state)
 {
 	(void)state;
 	/* [CLOSED] without QRESYNC; then QRESYNC, where the old one is left before. */
-	START("UNSELECT", EXPECT("SELECT \"a\""), SEND("* 9 EXISTS"), REPLY("OK"), EXPECT("SELECT \"b\""),
-	      SEND("* 1 EXPUNGE"), SEND("* 8 EXISTS"), SEND("* OK [UIDVALIDITY 1]"),
-	      SEND("* OK [CLOSED] a"), SEND("* OK [UIDVALIDITY 2]"), REPLY("OK"), EXPECT("UNSELECT"),
-	      SEND("* 1 EXPUNGE"), REPLY("OK"), EXPECT("EXAMINE \"c\" (QRESYNC (7 17))"),
-	      SEND("* OK [UIDVALIDITY 7]"), SEND("* 4 EXISTS"), SEND("* VANISHED (EARLIER) 41,43:116"),
-	      REPLY("OK"));
+	START("UNSELECT", EXPECT("SELECT \"a\""), SEND("* 9 EXISTS"), REPLY("OK"),
+	      EXPECT("SELECT \"b\""), SEND("* 1 EXPUNGE"), SEND("* 8 EXISTS"),
+	      SEND("* OK [UIDVALIDITY 1]"), SEND("* OK [CLOSED] a"), SEND("* OK [UIDVALIDITY 2]"),
+	      REPLY("OK"), EXPECT("UNSELECT"), SEND("* 1 EXPUNGE"), REPLY("OK"),
+	      EXPECT("EXAMINE \"c\" (QRESYNC (7 17))"), SEND("* OK [UIDVALIDITY 7]"),
+	      SEND("* 4 EXISTS"), SEND("* VANISHED (EARLIER) 41,43:116"), REPLY("OK"));
 	assert_true(conn_select(client.conn, "a", 1, false, NULL, &client.fault));
 	assert_true(conn_select(client.conn, "b", 1, false, NULL, &client.fault));
 	assert_int_equal(conn_selected(client.conn)->exists, 0);
@@ -541,8 +558,8 @@ test_logout_and_counts(void **state)
 {
 	(void)state;
 	struct stream_octets octets;
-	START("X", EXPECT("NOOP"), REPLY("OK"), EXPECT("LOGOUT"), SEND("* BYE see you"), REPLY("OK"),
-	      CLOSED);
+	START("X", EXPECT("NOOP"), REPLY("OK"), EXPECT("LOGOUT"), SEND("* BYE see you"),
+	      REPLY("OK"), CLOSED);
 	assert_int_equal(conn_number(client.conn), 1);
 	assert_true(conn_noop(client.conn, &client.fault));
 	conn_flush(client.conn);

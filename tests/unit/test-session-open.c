@@ -26,7 +26,8 @@
 #include "dialogue.h"
 
 #define GREETING(caps) SEND("* OK [CAPABILITY IMAP4rev1 " caps "] hello")
-#define LOGIN_OK(caps) EXPECT("LOGIN \"alice\" \"secret\""), REPLY("OK [CAPABILITY IMAP4rev1 " caps "] in")
+#define LOGIN_OK(caps)                                                                             \
+	EXPECT("LOGIN \"alice\" \"secret\""), REPLY("OK [CAPABILITY IMAP4rev1 " caps "] in")
 
 static struct {
 	char *dir, *ca_file, *client_file;
@@ -112,7 +113,8 @@ client_end(struct client *client)
 static void
 expect_fault(const struct client *client, enum fault_kind kind, const char *word)
 {
-	if (client->fault.kind != kind || (word != NULL && strstr(client->fault.text, word) == NULL))
+	if (client->fault.kind != kind ||
+	    (word != NULL && strstr(client->fault.text, word) == NULL))
 		fail_msg("%s, `%s` instead of %s, `%s`", fault_kind_name(client->fault.kind),
 		         client->fault.text, fault_kind_name(kind), word != NULL ? word : "");
 }
@@ -146,7 +148,7 @@ test_greetings(void **state)
 	static const struct turn smtp[] = { SEND("220 mail.example.org ESMTP"), CLOSED, END };
 	static const struct turn nothing[] = { CUT, END };
 	static const struct turn no[] = { SEND("* NO not now"), CLOSED, END };
-	static const struct turn preauth[] = { SEND("* PREAUTH [CAPABILITY IMAP4rev1] alice"), END };
+	static const struct turn preauth[] = {SEND("* PREAUTH [CAPABILITY IMAP4rev1] alice"), END};
 	static const struct turn old[] = { SEND("* OK [CAPABILITY IMAP2] hi"), CLOSED, END };
 	static const struct turn plain[] = { GREETING("X"), LOGIN_OK("X"), END };
 	play(CONN_TLS_OFF, plain, FAULT_NONE, NULL);
@@ -209,13 +211,22 @@ static void
 upgrade_script(struct peer *peer, void *ctx)
 {
 	/* Three lists: before TLS, after it, after the login. */
-	static const struct turn before[] = { GREETING("STARTTLS LOGINDISABLED"), EXPECT("STARTTLS"),
-		                              REPLY("OK go ahead"), END };
-	static const struct turn after[] = {
-		EXPECT("CAPABILITY"), SEND("* CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR"), REPLY("OK"),
-		EXPECT("AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA=="), REPLY("OK in"),
-		EXPECT("CAPABILITY"), SEND("* CAPABILITY imap4REV1 uidplus move ID"), REPLY("OK"),
-		EXPECT("ID (*)"), REPLY("BAD what?"), EXPECT("LOGOUT"), SEND("* BYE"), REPLY("OK"), END };
+	static const struct turn before[] = {GREETING("STARTTLS LOGINDISABLED"), EXPECT("STARTTLS"),
+					     REPLY("OK go ahead"), END};
+	static const struct turn after[] = {EXPECT("CAPABILITY"),
+					    SEND("* CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR"),
+					    REPLY("OK"),
+					    EXPECT("AUTHENTICATE PLAIN AGFsaWNlAHNlY3JldA=="),
+					    REPLY("OK in"),
+					    EXPECT("CAPABILITY"),
+					    SEND("* CAPABILITY imap4REV1 uidplus move ID"),
+					    REPLY("OK"),
+					    EXPECT("ID (*)"),
+					    REPLY("BAD what?"),
+					    EXPECT("LOGOUT"),
+					    SEND("* BYE"),
+					    REPLY("OK"),
+					    END};
 	peer_accept(peer);
 	dialogue_run(peer, before);
 	peer_start_tls(peer, ctx);
@@ -274,9 +285,9 @@ test_starttls_attacks(void **state)
 static void
 implicit_script(struct peer *peer, void *ctx)
 {
-	static const struct turn turns[] = {
-		GREETING("AUTH=EXTERNAL AUTH=PLAIN SASL-IR"), EXPECT("AUTHENTICATE EXTERNAL YWxpY2U="),
-		REPLY("OK [CAPABILITY IMAP4rev1] in"), END };
+	static const struct turn turns[] = {GREETING("AUTH=EXTERNAL AUTH=PLAIN SASL-IR"),
+					    EXPECT("AUTHENTICATE EXTERNAL YWxpY2U="),
+					    REPLY("OK [CAPABILITY IMAP4rev1] in"), END};
 	peer_accept(peer);
 	peer_start_tls(peer, ctx);
 	dialogue_run(peer, turns);
@@ -322,9 +333,9 @@ static void
 test_capabilities_come_in_many_ways(void **state)
 {
 	(void)state;
-	static const struct turn early[] = {
-		GREETING("UNSELECT"), EXPECT("LOGIN *"), SEND("* CAPABILITY IMAP4rev1 MOVE QRESYNC IDLE"),
-		REPLY("OK in"), END };
+	static const struct turn early[] = {GREETING("UNSELECT"), EXPECT("LOGIN *"),
+					    SEND("* CAPABILITY IMAP4rev1 MOVE QRESYNC IDLE"),
+					    REPLY("OK in"), END};
 	static const struct turn asked[] = {
 		SEND("* OK"), EXPECT("CAPABILITY"), SEND("* CAPABILITY IMAP4rev1"), REPLY("OK"),
 		EXPECT("LOGIN *"), REPLY("OK"), EXPECT("CAPABILITY"),
@@ -374,8 +385,9 @@ test_enable_asks_for_what_is_offered(void **state)
 		SEND("* ENABLED QRESYNC"), REPLY("OK"), END };
 	static const struct turn silent[] = { GREETING("X"), LOGIN_OK("ENABLE CONDSTORE"),
 		                              EXPECT("ENABLE CONDSTORE"), REPLY("OK"), END };
-	static const struct turn refused[] = { GREETING("X"), LOGIN_OK("ENABLE QRESYNC CONDSTORE"),
-		                               EXPECT("ENABLE CONDSTORE QRESYNC"), REPLY("BAD no"), END };
+	static const struct turn refused[] = {GREETING("X"), LOGIN_OK("ENABLE QRESYNC CONDSTORE"),
+					      EXPECT("ENABLE CONDSTORE QRESYNC"), REPLY("BAD no"),
+					      END};
 	static const struct turn nothing[] = { GREETING("X"), LOGIN_OK("ENABLE"), END };
 	const struct { const struct turn *turns; bool enabled; } table[] = {
 		{ qresync, true }, { silent, false }, { refused, false }, { nothing, false } };
@@ -396,10 +408,19 @@ static void
 test_compress(void **state)
 {
 	(void)state;
-	static const struct turn works[] = {
-		GREETING("X"), LOGIN_OK("ID COMPRESS=DEFLATE"), EXPECT("ID *"), EXPECT("COMPRESS DEFLATE"),
-		RAW("a2 OK\r\na3 OK compressing\r\n"), DEFLATE, SEND("* OK this came along"),
-		EXPECT("NOOP"), SEND("* OK squeezed"), REPLY("OK done"), EXPECT("NOOP"), REPLY("OK"), END };
+	static const struct turn works[] = {GREETING("X"),
+					    LOGIN_OK("ID COMPRESS=DEFLATE"),
+					    EXPECT("ID *"),
+					    EXPECT("COMPRESS DEFLATE"),
+					    RAW("a2 OK\r\na3 OK compressing\r\n"),
+					    DEFLATE,
+					    SEND("* OK this came along"),
+					    EXPECT("NOOP"),
+					    SEND("* OK squeezed"),
+					    REPLY("OK done"),
+					    EXPECT("NOOP"),
+					    REPLY("OK"),
+					    END};
 	static const struct turn refused[] = {
 		GREETING("X"), LOGIN_OK("COMPRESS=DEFLATE"), EXPECT("COMPRESS DEFLATE"),
 		REPLY("NO [COMPRESSIONACTIVE] by TLS"), EXPECT("NOOP"), REPLY("OK"), EXPECT("NOOP"),
@@ -421,10 +442,18 @@ static void
 test_compress_that_breaks_is_not_used_again(void **state)
 {
 	(void)state;
-	static const struct turn turns[] = {
-		GREETING("X"), LOGIN_OK("COMPRESS=DEFLATE"), EXPECT("COMPRESS DEFLATE"), REPLY("OK"),
-		SEND("* OK this is no deflate"), HANG, ACCEPT, GREETING("X"), LOGIN_OK("COMPRESS=DEFLATE"),
-		EXPECT("NOOP"), REPLY("OK"), END };
+	static const struct turn turns[] = {GREETING("X"),
+					    LOGIN_OK("COMPRESS=DEFLATE"),
+					    EXPECT("COMPRESS DEFLATE"),
+					    REPLY("OK"),
+					    SEND("* OK this is no deflate"),
+					    HANG,
+					    ACCEPT,
+					    GREETING("X"),
+					    LOGIN_OK("COMPRESS=DEFLATE"),
+					    EXPECT("NOOP"),
+					    REPLY("OK"),
+					    END};
 	struct client client;
 	client_start(&client, dialogue_script, turns);
 	client.config.compress = true;
@@ -449,7 +478,8 @@ test_a_stalled_server_at_each_step(void **state)
 	static const struct turn at_login[] = { GREETING("X"), EXPECT("LOGIN *"), HANG, END };
 	static const struct turn at_auth[] = { GREETING("AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"),
 		                               RAW("+"), HANG, END };
-	static const struct turn at_id[] = { GREETING("X"), LOGIN_OK("ID"), EXPECT("ID *"), HANG, END };
+	static const struct turn at_id[] = {GREETING("X"), LOGIN_OK("ID"), EXPECT("ID *"), HANG,
+					    END};
 	const struct turn *const all[] = { silent, at_caps, at_login, at_auth, at_id };
 	for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
 		struct client client;
@@ -526,17 +556,27 @@ test_the_trace_has_no_secrets(void **state)
 {
 	(void)state;
 	static const struct turn login[] = {
-		GREETING("X"), EXPECT("LOGIN *"), REPLY("OK [CAPABILITY IMAP4rev1] in"), EXPECT("NOOP"),
-		RAW("* 1 FETCH (BODY[] {12}\r\nhello\r\nworld UID 7)\r\n"), REPLY("OK done"), END };
-	static const struct turn plain[] = {
-		GREETING("AUTH=PLAIN"), EXPECT("AUTHENTICATE PLAIN"), SEND("+ c2VjcmV0IGNoYWxsZW5nZQ=="),
-		LINE("*"), REPLY("OK [CAPABILITY IMAP4rev1] in"), EXPECT("NOOP"), REPLY("OK done"), END };
+		GREETING("X"),
+		EXPECT("LOGIN *"),
+		REPLY("OK [CAPABILITY IMAP4rev1] in"),
+		EXPECT("NOOP"),
+		RAW("* 1 FETCH (BODY[] {12}\r\nhello\r\nworld UID 7)\r\n"),
+		REPLY("OK done"),
+		END};
+	static const struct turn plain[] = {GREETING("AUTH=PLAIN"),
+					    EXPECT("AUTHENTICATE PLAIN"),
+					    SEND("+ c2VjcmV0IGNoYWxsZW5nZQ=="),
+					    LINE("*"),
+					    REPLY("OK [CAPABILITY IMAP4rev1] in"),
+					    EXPECT("NOOP"),
+					    REPLY("OK done"),
+					    END};
 	static const struct turn initial[] = {
 		GREETING("AUTH=PLAIN SASL-IR"), EXPECT("AUTHENTICATE PLAIN *"),
 		REPLY("OK [CAPABILITY IMAP4rev1] in"), EXPECT("NOOP"), REPLY("OK done"), END };
 	static const char *const secrets[] = { "pa55word", "AGFsaWNlAHBhNTV3b3Jk", "c2Vjcm", NULL };
-	static const char *const said[] = { "LOGIN", "a2 NOOP", "a2 OK done", "{12}", "UID 7", "***",
-		                            "[1] <", "[1] >", NULL };
+	static const char *const said[] = {"LOGIN", "a2 NOOP", "a2 OK done", "{12}", "UID 7",
+					   "***",   "[1] <",   "[1] >",      NULL};
 	static const char *const elided[] = { "hello\r", "world", NULL };
 	char *text = traced(login, "pa55word");
 	expect_words(text, secrets, false);
