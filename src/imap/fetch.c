@@ -168,7 +168,7 @@ take_octets(const struct imap_arg *name, const struct imap_arg *value, struct im
 {
 	struct imap_body body = { 0 };
 	if (imap_header_item(name->str, name->len)) {
-		if (value->type == IMAP_ARG_STRING) {
+		if (value->type == IMAP_ARG_STRING && fetch->header_len == 0) {
 			fetch->header = value->str;
 			fetch->header_len = value->len;
 		}

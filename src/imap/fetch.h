@@ -74,7 +74,7 @@ struct imap_fetch {
 	uint64_t size;             /* RFC822.SIZE */
 	bool has_modseq;
 	uint64_t modseq;           /* never 0 */
-	const char *header;        /* octets, NULL: absent or NIL */
+	const char *header;        /* octets, NULL: absent or NIL; the first that isn't empty */
 	size_t header_len;
 	struct imap_body body;     /* the first one, the whole message's before others */
 	unsigned body_count;

@@ -343,8 +343,8 @@ tokens_read(struct tokens *tokens, const char **cursor, const char *end, uint64_
 			(*cursor)++;
 			return TOKENS_BRACKET;
 		} else if (c == '(') {
-			(*cursor)++;
 			good = open_list(tokens);
+			*cursor += good;
 		} else if (c == ')') {
 			good = close_list(tokens);
 			(*cursor)++;
