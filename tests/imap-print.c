@@ -183,8 +183,8 @@ print_event(struct imap_parser *parser, enum imap_parse what, const uint8_t *inp
 		print_response(imap_parser_response(parser), out);
 		return true;
 	case IMAP_PARSE_LITERAL_BEGIN:
-		fprintf(out, "literal of %s, %" PRIu64 " octets, after", imap_parser_literal(parser)->item,
-		        imap_parser_literal(parser)->size);
+		fprintf(out, "literal of %s, %" PRIu64 " octets, after",
+		        imap_parser_literal(parser)->item, imap_parser_literal(parser)->size);
 		print_fetch(imap_parser_response(parser), out);
 		fputc('\n', out);
 		*streamed = 0;

@@ -130,7 +130,8 @@ all_different(const GArray *list)
 	GHashTable *seen = g_hash_table_new(NULL, NULL);
 	bool different = true;
 	for (guint i = 0; different && i < list->len; i++)
-		different = g_hash_table_add(seen, GUINT_TO_POINTER(g_array_index(list, uint32_t, i)));
+		different = g_hash_table_add(
+			seen, GUINT_TO_POINTER(g_array_index(list, uint32_t, i)));
 	g_hash_table_destroy(seen);
 	return different;
 }

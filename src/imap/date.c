@@ -136,6 +136,7 @@ imap_date_format(int64_t epoch, char text_r[IMAP_DATE_SIZE])
 	time_t seconds = (time_t)CLAMP(epoch, 0, YEAR_9999_END);
 	gmtime_r(&seconds, &tm);
 	snprintf(text_r, IMAP_DATE_SIZE, "%02u-%s-%04u %02u:%02u:%02u +0000",
-	         (unsigned)tm.tm_mday % 100, months[tm.tm_mon], (unsigned)(tm.tm_year + 1900) % 10000,
+	         (unsigned)tm.tm_mday % 100, months[tm.tm_mon],
+	         (unsigned)(tm.tm_year + 1900) % 10000,
 	         (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
 }

@@ -48,7 +48,8 @@ take_words(const struct imap_response *response, const struct imap_arg *list, un
 	*count_r = 0;
 	for (unsigned i = 0; i < list->count; i++) {
 		const struct imap_arg *item = &list->items[i];
-		if (item->type == IMAP_ARG_LIST || item->type == IMAP_ARG_STREAMED || item->len == 0)
+		if (item->type == IMAP_ARG_LIST || item->type == IMAP_ARG_STREAMED ||
+		    item->len == 0)
 			continue;
 		unsigned bit = bits != NULL ? imap_flag_bit(item->str) : 0;
 		if (bit != 0) {
@@ -243,7 +244,8 @@ take_item(const struct imap_response *response, const struct imap_arg *name,
 	} else if (imap_arg_is(name, "X-GM-LABELS")) {
 		fetch->has_gm_labels = value->type == IMAP_ARG_LIST;
 		if (fetch->has_gm_labels)
-			fetch->gm_labels = take_words(response, value, &fetch->gm_label_count, NULL);
+			fetch->gm_labels =
+				take_words(response, value, &fetch->gm_label_count, NULL);
 	} else if (name->type == IMAP_ARG_ATOM) {
 		take_octets(name, value, fetch);
 	}

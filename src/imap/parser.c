@@ -254,7 +254,8 @@ skip_stray(struct imap_parser *parser, const char *line, const char *end)
 {
 	uint64_t size;
 	if (tokens_line_announces(line, end, &size) != ANNOUNCE_NONE)
-		return fatal(parser, offset_of(parser, line), "not a response, perhaps with a literal");
+		return fatal(parser, offset_of(parser, line),
+		             "not a response, perhaps with a literal");
 	error_set(parser, offset_of(parser, line), "not a response");
 	return finish(parser, IMAP_PARSE_SKIPPED);
 }

@@ -106,7 +106,7 @@ struct imap_response {
 	size_t text_len;
 	const struct imap_arg *args;
 	unsigned count;
-	const char *numbers;       /* SEARCH, SORT: the rest of the line, args are empty; else NULL */
+	const char *numbers;       /* SEARCH, SORT: the rest of the line, no args; else NULL */
 	size_t numbers_len;
 	struct arena *arena;       /* where all of this lives, and decoders put what they make */
 };

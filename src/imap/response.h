@@ -142,7 +142,8 @@ bool imap_esearch_decode(const struct imap_response *response, struct seqset *se
                          struct imap_esearch *esearch_r);
 
 /* VANISHED (RFC 7162 section 3.2.10). Adds to set. */
-bool imap_vanished_decode(const struct imap_response *response, struct seqset *set, bool *earlier_r);
+bool imap_vanished_decode(const struct imap_response *response, struct seqset *set,
+                          bool *earlier_r);
 
 /* --- the rest -------------------------------------------------------------------------- */
 

@@ -225,7 +225,7 @@ connect_failed(struct worker *worker, const struct fault *fault)
 	g_cond_broadcast(&account->state);
 	bool over = alone && (fatal || now - account->line_lost_ns >= GRACE_NS);
 	g_mutex_unlock(&account->lock);
-	if (alone && changed && account->login != LOGIN_FAILED)
+	if (alone && changed && account->login == LOGIN_DONE)
 		log_warn("%s", fault->text);
 	else
 		log_debug("connection %u: %s", worker->number, fault->text);

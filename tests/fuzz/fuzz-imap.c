@@ -62,7 +62,8 @@ check_name(const char *raw, size_t len, bool utf8)
 			check_component(g_ptr_array_index(shown, i));
 		GString *back = g_string_new(NULL);
 		const char *first = g_ptr_array_index(shown, 0);
-		bool same_codec = utf8 ? g_utf8_validate(raw, (gssize)len, NULL) : is_plain(raw, len);
+		bool same_codec = utf8 ? g_utf8_validate(raw, (gssize)len, NULL)
+		                       : is_plain(raw, len);
 		if (shown->len == 1 && strlen(first) < 240 && same_codec && raw[len - 1] != '/' &&
 		    !imap_name_is_inbox(raw, len))
 			check(imap_name_child(&rules, "", 0, first, back, NULL) &&
