@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define BLOCK_SIZE 16384u
-#define ALIGNMENT  (sizeof(max_align_t))
+#define ALIGNMENT  _Alignof(max_align_t)
 
 struct block {
 	struct block *next;

@@ -63,7 +63,7 @@ test_arena_gives_zeroed_aligned_memory(void **state)
 	for (int round = 0; round < 3; round++) {
 		for (size_t size = 0; size < 40000; size = size * 2 + 1) {
 			unsigned char *memory = arena_alloc(arena, size);
-			assert_int_equal((uintptr_t)memory % sizeof(max_align_t), 0);
+			assert_int_equal((uintptr_t)memory % _Alignof(max_align_t), 0);
 			for (size_t i = 0; i < size; i++)
 				assert_int_equal(memory[i], 0);
 			memset(memory, 0xee, size);
