@@ -170,19 +170,7 @@ update_flags(struct cache_txn *txn, struct apply_batch *batch, struct message_re
 	note_event(batch, was_listed == is_listed ? EVENT_MESSAGE_ATTR
 	                  : is_listed             ? EVENT_MESSAGE_NEW
 	                                          : EVENT_MESSAGE_GONE, record);
-	/* The strings point into the page that is about to be rewritten. */
-	char *name = g_strdup(record->name), *emailid = g_strdup(record->emailid);
-	char *threadid = g_strdup(record->threadid), *labels = g_strdup(record->labels);
-	record->name = name;
-	record->emailid = emailid;
-	record->threadid = threadid;
-	record->labels = labels;
-	bool ok = txn_message_put(txn, batch->mailbox, record, fault);
-	g_free(name);
-	g_free(emailid);
-	g_free(threadid);
-	g_free(labels);
-	return ok;
+	return txn_message_put(txn, batch->mailbox, record, fault);
 }
 
 /* A free name: the plain one, or the first free number. Numbers are dense, so that halving finds

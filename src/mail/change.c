@@ -22,43 +22,14 @@
 
 /* --- recording ---------------------------------------------------------------------------- */
 
-/* Copies the strings of a record that is about to be written again. */
-struct kept {
-	char *strings[5];
-};
-
-static struct kept
-keep(struct message_record *record)
-{
-	const char **fields[5] = { &record->name, &record->keywords, &record->emailid,
-		                   &record->threadid, &record->labels };
-	struct kept kept;
-	for (int i = 0; i < 5; i++)
-		*fields[i] = kept.strings[i] = g_strdup(*fields[i]);
-	return kept;
-}
-
-static void
-drop(struct kept *kept)
-{
-	for (int i = 0; i < 5; i++)
-		g_free(kept->strings[i]);
-}
-
 static bool
 touch_mailbox(struct cache_txn *txn, uint32_t id, struct fault *fault)
 {
 	struct mailbox_record record;
 	if (!cache_mailbox_get(cache_txn_view(txn), id, &record))
 		return true;
-	char *raw = g_memdup2(record.raw, record.raw_len + 1), *name = g_strdup(record.name);
-	record.raw = raw;
-	record.name = name;
 	record.mtime_ns = MAX(record.mtime_ns + 1, clock_real_ns());
-	bool ok = txn_mailbox_put(txn, &record, fault);
-	g_free(raw);
-	g_free(name);
-	return ok;
+	return txn_mailbox_put(txn, &record, fault);
 }
 
 /* The intent and what it hides are one transaction. */
@@ -78,11 +49,8 @@ record_run(struct cache_txn *txn, void *data, struct fault *fault)
 	} else {
 		record.flags = (record.flags | journal->flags_add) & ~journal->flags_remove;
 	}
-	struct kept kept = keep(&record);
-	bool ok = txn_message_put(txn, mailbox, &record, fault) &&
-	          (journal->kind != JOURNAL_DELETE || touch_mailbox(txn, mailbox, fault));
-	drop(&kept);
-	return ok;
+	return txn_message_put(txn, mailbox, &record, fault) &&
+	       (journal->kind != JOURNAL_DELETE || touch_mailbox(txn, mailbox, fault));
 }
 
 static void
@@ -244,10 +212,7 @@ finish_one(struct cache_txn *txn, struct finished *finished, struct change *chan
 		record.flags |= IMAP_FLAG_DELETED;
 	else
 		finished->names->pdata[finished->names->len - 1] = g_strdup(record.name);
-	struct kept kept = keep(&record);
-	bool ok = txn_message_put(txn, mailbox, &record, fault);
-	drop(&kept);
-	return ok;
+	return txn_message_put(txn, mailbox, &record, fault);
 }
 
 static bool

@@ -95,6 +95,15 @@ on_untagged(void *ctx, const struct imap_response *response)
 	}
 }
 
+/* A response that was dropped may have been the answer to a SEARCH. */
+static void
+on_skipped(void *ctx, const char *error)
+{
+	struct deletion *deletion = ctx;
+	(void)error;
+	deletion->unreadable = true;
+}
+
 /* --- sets of changes --------------------------------------------------------------------- */
 
 /* The UIDs of the changes that are still to be done; with `copied` only of those. */
@@ -648,7 +657,8 @@ deletion_run(struct worker *worker, uint32_t mailbox, GPtrArray *changes, struct
 		.mailbox = mailbox, .changes = changes, .trash = g_string_new(NULL),
 		.found = seqset_new(), .marked = seqset_new(),
 	};
-	const struct conn_handler handler = { .ctx = &deletion, .untagged = on_untagged };
+	const struct conn_handler handler = { .ctx = &deletion, .untagged = on_untagged,
+		                              .skipped = on_skipped };
 	const struct change *first = g_ptr_array_index(changes, 0);
 	bool go_on;
 	conn_set_handler(worker->conn, &handler);

@@ -22,252 +22,6 @@
 #define FAILURES_MAX     3
 #define PROBE_OCTETS     65536u
 
-/* --- waits -------------------------------------------------------------------------------- */
-
-void
-fetch_wait_clear(struct fetch_wait *wait)
-{
-	if (wait->data != NULL)
-		g_byte_array_free(wait->data, TRUE);
-	wait->data = NULL;
-}
-
-static void
-wait_free_ref(gpointer data)
-{
-	wait_unref(data);
-}
-
-/* Waits that are to be ended once the lock is released. */
-struct ending {
-	GPtrArray *waits;
-};
-
-static void
-end_all(struct ending *ending, const struct fault *fault)
-{
-	for (guint i = 0; i < ending->waits->len; i++)
-		wait_end(g_ptr_array_index(ending->waits, i), fault);
-	g_ptr_array_free(ending->waits, TRUE);
-}
-
-static void
-ending_init(struct ending *ending)
-{
-	ending->waits = g_ptr_array_new_with_free_func(wait_free_ref);
-}
-
-/* Moves the wait at index i to those to be ended. Lock held. */
-static void
-end_later(struct fetch *fetch, guint i, struct ending *ending)
-{
-	struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
-	g_ptr_array_add(ending->waits, wait_ref(&wait->wait));
-	g_ptr_array_remove_index_fast(fetch->waits, i);
-}
-
-static uint32_t
-first_chunk(const struct fetch_wait *wait)
-{
-	return (uint32_t)(wait->offset / BODY_CHUNK);
-}
-
-/* One behind the last chunk that a READ touches. */
-static uint32_t
-end_chunk(const struct fetch_wait *wait, uint64_t size)
-{
-	uint64_t end = MIN(wait->offset + wait->length, size);
-	return (uint32_t)((end + BODY_CHUNK - 1) / BODY_CHUNK);
-}
-
-/* Copies what a chunk has for a READ, once. The READ is for at most 64 chunks (16 MiB). */
-static void
-offer(struct fetch_wait *wait, uint64_t size, uint32_t chunk, const unsigned char *data, size_t len)
-{
-	uint64_t start = (uint64_t)chunk * BODY_CHUNK;
-	uint64_t end = MIN(wait->offset + wait->length, size);
-	if (chunk < first_chunk(wait) || chunk >= end_chunk(wait, size) ||
-	    (wait->filled[0] >> (chunk - first_chunk(wait)) & 1) != 0)
-		return;
-	if (wait->data == NULL) {
-		wait->data = g_byte_array_new();
-		g_byte_array_set_size(wait->data, (guint)(end - wait->offset));
-	}
-	uint64_t from = MAX(start, wait->offset), to = MIN(start + len, end);
-	memcpy(wait->data->data + (from - wait->offset), data + (from - start), to - from);
-	wait->filled[0] |= UINT64_C(1) << (chunk - first_chunk(wait));
-}
-
-static bool
-is_filled(const struct fetch_wait *wait, uint64_t size)
-{
-	uint32_t count = end_chunk(wait, size) - first_chunk(wait);
-	return count >= 64 ? wait->filled[0] == UINT64_MAX
-	                   : wait->filled[0] == (UINT64_C(1) << count) - 1;
-}
-
-/* Takes from the cache what it has for a READ. */
-static void
-fill_from_cache(struct account *account, const struct fetch *fetch, struct fetch_wait *wait)
-{
-	struct cache_view *view = cache_view_begin(account->cache);
-	struct body_info info;
-	bool usable = body_info_get(view, fetch->key, &info) && info.origin == fetch_origin(fetch) &&
-	              info.size == fetch->size;
-	uint32_t end = end_chunk(wait, fetch->size);
-	for (uint32_t chunk = first_chunk(wait); usable && chunk < end; chunk++) {
-		struct iovec iov;
-		size_t octets;
-		if (body_read(view, fetch->key, (uint64_t)chunk * BODY_CHUNK, BODY_CHUNK, &iov, 1,
-		              &octets) == 1)
-			offer(wait, fetch->size, chunk, iov.iov_base, iov.iov_len);
-	}
-	cache_view_end(view);
-}
-
-/* Ends what can be ended now. Lock held. */
-static void
-end_fulfilled(struct fetch *fetch, bool opens, struct ending *ending)
-{
-	for (guint i = fetch->waits->len; i > 0; i--) {
-		struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i - 1);
-		wait->size = fetch->size;
-		if (atomic_load(&wait->wait.claimed)) {
-			g_ptr_array_remove_index_fast(fetch->waits, i - 1);
-		} else if (wait->length == 0) {
-			if (opens)
-				end_later(fetch, i - 1, ending);
-		} else if (wait->offset >= fetch->size || is_filled(wait, fetch->size)) {
-			if (wait->data == NULL)
-				wait->data = g_byte_array_new();
-			end_later(fetch, i - 1, ending);
-		}
-	}
-}
-
-/* --- what has come ------------------------------------------------------------------------ */
-
-struct size_task {
-	struct account *account;
-	uint64_t ino, size, dir_ino;
-	bool changed;
-};
-
-static bool
-size_run(struct cache_txn *txn, void *data, struct fault *fault)
-{
-	struct size_task *task = data;
-	struct message_record record;
-	struct mailbox_record mailbox;
-	uint32_t id;
-	task->changed = false;
-	if (!cache_message_by_ino(cache_txn_view(txn), task->ino, &id, &record))
-		return true;
-	if (cache_mailbox_get(cache_txn_view(txn), id, &mailbox))
-		task->dir_ino = mailbox.ino;
-	task->changed = record.size != task->size;
-	record.size = task->size;
-	record.state |= MESSAGE_SIZE_TRUE;
-	/* The strings lie in the page that is about to change. */
-	char *name = g_strdup(record.name), *keywords = g_strdup(record.keywords);
-	char *emailid = g_strdup(record.emailid), *threadid = g_strdup(record.threadid);
-	char *labels = g_strdup(record.labels);
-	record.name = name;
-	record.keywords = keywords;
-	record.emailid = emailid;
-	record.threadid = threadid;
-	record.labels = labels;
-	bool ok = txn_message_put(txn, id, &record, fault);
-	g_free(name);
-	g_free(keywords);
-	g_free(emailid);
-	g_free(threadid);
-	g_free(labels);
-	return ok;
-}
-
-static void
-size_done(void *data, const struct fault *fault)
-{
-	struct size_task *task = data;
-	if (fault == NULL && task->changed)
-		account_emit(task->account, EVENT_MESSAGE_ATTR, task->dir_ino, task->ino, NULL);
-	g_free(task);
-}
-
-/* The index learns the truth where RFC822.SIZE was none. */
-static void
-correct_size(struct account *account, const struct fetch *fetch)
-{
-	if (fetch->size == fetch->hint)
-		return;
-	struct size_task *task = g_new0(struct size_task, 1);
-	task->account = account;
-	task->ino = fetch->ino;
-	task->size = fetch->size;
-	const struct cache_task cache_task = { .run = size_run, .done = size_done, .data = task,
-		                               .when = CACHE_SOON };
-	cache_submit(account->cache, &cache_task);
-}
-
-void
-fetch_whole(struct account *account, struct fetch *fetch, const void *data, size_t len)
-{
-	struct ending ending;
-	bool stored = body_put(account->cache, fetch->key, fetch_origin(fetch), data, len, NULL);
-	fetch->size = len;
-	correct_size(account, fetch);
-	ending_init(&ending);
-	g_mutex_lock(&account->lock);
-	fetch->size_known = true;
-	fetch->nostore = !stored;
-	for (guint i = 0; i < fetch->waits->len; i++) {
-		struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
-		for (size_t at = 0; at < len && wait->length > 0; at += BODY_CHUNK)
-			offer(wait, len, (uint32_t)(at / BODY_CHUNK), (const unsigned char *)data + at,
-			      MIN(len - at, BODY_CHUNK));
-		if (wait->length == 0 && !stored && wait->data == NULL) {
-			wait->data = g_byte_array_new();
-			g_byte_array_append(wait->data, data, (guint)len);
-		}
-	}
-	end_fulfilled(fetch, true, &ending);
-	g_mutex_unlock(&account->lock);
-	end_all(&ending, NULL);
-}
-
-void
-fetch_sized(struct account *account, struct fetch *fetch, uint64_t size)
-{
-	bool stored = body_begin(account->cache, fetch->key, fetch_origin(fetch), size, NULL);
-	g_mutex_lock(&account->lock);
-	fetch->size = size;
-	fetch->size_known = true;
-	fetch->nostore = !stored;
-	g_mutex_unlock(&account->lock);
-	correct_size(account, fetch);
-}
-
-void
-fetch_chunk(struct account *account, struct fetch *fetch, uint32_t chunk, const void *data,
-            size_t len)
-{
-	struct ending ending;
-	bool stored = !fetch->nostore && body_put_chunk(account->cache, fetch->key,
-	                                                fetch_origin(fetch), chunk, data, len, NULL);
-	ending_init(&ending);
-	g_mutex_lock(&account->lock);
-	fetch->nostore = !stored;
-	for (guint i = 0; i < fetch->waits->len; i++) {
-		struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
-		if (wait->length > 0)
-			offer(wait, fetch->size, chunk, data, len);
-	}
-	end_fulfilled(fetch, true, &ending);
-	g_mutex_unlock(&account->lock);
-	end_all(&ending, NULL);
-}
-
 /* --- asking ------------------------------------------------------------------------------- */
 
 static void
@@ -292,7 +46,7 @@ static void
 take_waits(struct fetch *fetch, struct ending *ending)
 {
 	while (fetch->waits->len > 0)
-		end_later(fetch, fetch->waits->len - 1, ending);
+		fetch_end_later(fetch, fetch->waits->len - 1, ending);
 }
 
 /* A fetch made from the index; NULL: there is no such message. */
@@ -316,7 +70,7 @@ fetch_new(struct account *account, uint64_t ino)
 		fetch->hint_true = (record.state & MESSAGE_SIZE_TRUE) != 0;
 		fetch->seen = (record.flags & IMAP_FLAG_SEEN) != 0;
 		fetch->window = 1;
-		fetch->waits = g_ptr_array_new_with_free_func(wait_free_ref);
+		fetch->waits = g_ptr_array_new_with_free_func(fetch_wait_release);
 	}
 	cache_view_end(view);
 	return fetch;
@@ -544,19 +298,19 @@ next_range(struct account *account, struct fetch *fetch, uint64_t *offset_r, uin
 	for (guint i = 0; i < fetch->waits->len; i++) {
 		struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
 		if (wait->length > 0 && !atomic_load(&wait->wait.claimed))
-			fill_from_cache(account, fetch, wait);
+			fetch_fill(account, fetch, wait);
 	}
-	end_fulfilled(fetch, true, &ending);
+	fetch_end_fulfilled(fetch, true, &ending);
 	for (guint i = 0; i < fetch->waits->len; i++) {
 		const struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
-		for (uint32_t chunk = first_chunk(wait); chunk < end_chunk(wait, fetch->size); chunk++)
-			if ((wait->filled[0] >> (chunk - first_chunk(wait)) & 1) == 0 && chunk < from) {
+		for (uint32_t chunk = fetch_first_chunk(wait); chunk < fetch_end_chunk(wait, fetch->size); chunk++)
+			if ((wait->filled[0] >> (chunk - fetch_first_chunk(wait)) & 1) == 0 && chunk < from) {
 				from = chunk;
-				to = end_chunk(wait, fetch->size);
+				to = fetch_end_chunk(wait, fetch->size);
 			}
 	}
 	g_mutex_unlock(&account->lock);
-	end_all(&ending, NULL);
+	ending_run(&ending, NULL);
 	if (from == UINT32_MAX)
 		return false;
 	/* Doubling while it is read on; what can't be stored is not fetched ahead. */
@@ -641,7 +395,7 @@ settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
 {
 	fetch->running = false;
 	if (fetch->size_known)
-		end_fulfilled(fetch, true, done);
+		fetch_end_fulfilled(fetch, true, done);
 	if (fetch->waits->len > 0) {
 		if (gained && fetch->delivered)
 			fetch->failures = 0;
@@ -697,8 +451,8 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 	g_mutex_unlock(&account->lock);
 	if (failed.waits->len > 0)
 		log_warn("a message in mailbox %u can't be read: %s", mbox->id, refusal.text);
-	end_all(&done, NULL);
-	end_all(&failed, &refusal);
+	ending_run(&done, NULL);
+	ending_run(&failed, &refusal);
 	receive_release(&receive);
 	g_ptr_array_free(batch, TRUE);
 }
@@ -727,7 +481,7 @@ fetch_fail_all(struct account *account, const struct fault *fault)
 		}
 	}
 	g_mutex_unlock(&account->lock);
-	end_all(&ending, fault);
+	ending_run(&ending, fault);
 }
 
 void

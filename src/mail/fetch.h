@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fetching the octets of messages: what fetch.c (who wants what, which command
- * is sent) and receive.c (what comes of it) share. Private to mail/.
+ * is sent), receive.c (what the server answers) and deliver.c (who gets it) share. Private to mail/.
  *
  * A struct fetch stands for a message that is open or wanted. It hangs on its
  * mailbox's queue while somebody waits and no worker has it; joined are all who
@@ -66,6 +66,28 @@ fetch_origin(const struct fetch *fetch)
 {
 	return (uint64_t)fetch->space << 32 | fetch->uid;
 }
+
+/* --- deliver.c ---------------------------------------------------------------------------- */
+
+/* Waits that are to be ended once the lock is released. */
+struct ending {
+	GPtrArray *waits;
+};
+void ending_init(struct ending *ending);
+/* Ends them all and frees the list. Call it under no lock. */
+void ending_run(struct ending *ending, const struct fault *fault);
+
+/* Gives a reference back; for GPtrArray. */
+void fetch_wait_release(gpointer wait);
+/* The first chunk that a READ touches, and the one behind the last. */
+uint32_t fetch_first_chunk(const struct fetch_wait *wait);
+uint32_t fetch_end_chunk(const struct fetch_wait *wait, uint64_t size);
+/* Takes from the cache what it has for a READ. */
+void fetch_fill(struct account *account, const struct fetch *fetch, struct fetch_wait *wait);
+/* Moves the wait at index i to those to be ended. Lock held. */
+void fetch_end_later(struct fetch *fetch, guint i, struct ending *ending);
+/* The same for all that are fulfilled; `opens`: an OPEN is, too. Lock held. */
+void fetch_end_fulfilled(struct fetch *fetch, bool opens, struct ending *ending);
 
 /* The whole message is here: stores it, answers all who wait. */
 void fetch_whole(struct account *account, struct fetch *fetch, const void *data, size_t len);

@@ -183,24 +183,6 @@ note(struct tree *tree, enum account_event_kind kind, uint64_t dir_ino, uint64_t
 	g_array_append_val(tree->events, added);
 }
 
-/* Copies the strings of a record, which the next write would move. */
-static void
-keep_strings(struct mailbox_record *record)
-{
-	record->raw = g_memdup2(record->raw, record->raw_len + 1);
-	record->name = g_strndup(record->name, record->name_len);
-}
-
-static void
-drop_strings(struct mailbox_record *record)
-{
-	char *raw, *name;
-	memcpy(&raw, &record->raw, sizeof raw);
-	memcpy(&name, &record->name, sizeof name);
-	g_free(raw);
-	g_free(name);
-}
-
 /* The number of sub-mailboxes of a directory changed. *ino_r: its inode. */
 static bool
 count_child(struct cache_txn *txn, uint32_t parent, int delta, uint64_t *ino_r, struct fault *fault)
@@ -208,13 +190,10 @@ count_child(struct cache_txn *txn, uint32_t parent, int delta, uint64_t *ino_r, 
 	struct mailbox_record record;
 	if (!cache_mailbox_get(cache_txn_view(txn), parent, &record))
 		return true;
-	keep_strings(&record);
 	record.children = (uint32_t)((int64_t)record.children + delta);
 	record.mtime_ns = MAX(record.mtime_ns + 1, clock_real_ns());
 	*ino_r = record.ino;
-	bool ok = txn_mailbox_put(txn, &record, fault);
-	drop_strings(&record);
-	return ok;
+	return txn_mailbox_put(txn, &record, fault);
 }
 
 static bool
@@ -254,14 +233,10 @@ update_mailbox(struct cache_txn *txn, uint32_t id, const struct entry *entry, st
 	uint32_t attrs = same_raw ? entry->attrs | (record.attrs & IMAP_USE_MASK) : entry->attrs;
 	if (same_raw && attrs == record.attrs)
 		return true;
-	keep_strings(&record);
 	record.attrs = attrs;
-	struct mailbox_record changed = record;
-	changed.raw = entry->raw;
-	changed.raw_len = entry->raw_len;
-	bool ok = txn_mailbox_put(txn, &changed, fault);
-	drop_strings(&record);
-	return ok;
+	record.raw = entry->raw;
+	record.raw_len = entry->raw_len;
+	return txn_mailbox_put(txn, &record, fault);
 }
 
 static bool
