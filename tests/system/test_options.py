@@ -7,7 +7,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fakeimap import FakeImap  # noqa: E402
-from harness import (IMAPFS, Dovecot, Mount, case, check, equal, error_of, main, mount,  # noqa: E402
+from harness import (IMAPFS, Dovecot, Mount, Proxy, case, check, equal, error_of, main, mount,  # noqa: E402
                      need, run, wait_for)
 
 MESSAGE = b'From: a@example.org\r\nSubject: hello\r\nDate: Fri, 3 May 2024 14:12:05 +0000\r\n\r\nx\r\n'
@@ -131,6 +131,17 @@ def what_fails_is_told(t):
     check(code == 1 and 'unmount' in text, 'a mount point in use', text)
     busy = attempt(t, url, trust, 'cache=' + os.path.join(t.path, 'b'))
     equal(busy[0], 0, 'another cache is another mount')
+
+
+@case
+def compression(t):
+    server = t.add(Dovecot(t.path, compress=True))
+    body = MESSAGE + b'All work and no play makes for a line of text.\r\n' * 40000
+    server.deliver('INBOX', [(body, 1_700_000_000)])
+    proxy = t.add(Proxy(t.path, server.port))
+    m = mount(t, server, proxy=proxy)
+    equal(m.read('INBOX', m.ls('INBOX')[0]), body, 'octets through COMPRESS')
+    check(proxy.stats()['down'] < len(body) // 4, 'fewer on the wire', proxy.stats())
 
 
 @case
