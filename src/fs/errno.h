@@ -5,9 +5,10 @@
 
 #include "base/fault.h"
 
-/* A positive errno for a call by name or inode number. */
+/* A positive errno for a call by name. */
 int errno_of(enum fault_kind kind);
-/* The same for a call on an open handle: what is gone is ESTALE there. */
+/* The same for a call on an inode that the kernel holds, by a handle or by a name that it looked up
+ * before: what is gone is ESTALE there, which has the kernel look the name up once more. */
 int errno_of_handle(enum fault_kind kind);
 
 #endif

@@ -131,7 +131,7 @@ opendir_finish(struct call *call)
 	}
 	cache_view_end(view);
 	if (dir == NULL)
-		fuse_reply_err(call->req, errno_of(FAULT_GONE));
+		fuse_reply_err(call->req, errno_of_handle(FAULT_GONE));
 	else if (fuse_reply_open(call->req, &call->fi) != 0)
 		tree_dir_free(&dir);
 	park_finish(&call->park);
@@ -170,7 +170,7 @@ op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	bool branches = found && node.mailbox.children > 0;
 	cache_view_end(view);
 	if (!found || node.is_message) {
-		fuse_reply_err(req, found ? ENOTDIR : errno_of(FAULT_GONE));
+		fuse_reply_err(req, found ? ENOTDIR : errno_of_handle(FAULT_GONE));
 		return;
 	}
 	account_used(fs->account, listing);

@@ -84,7 +84,7 @@ open_finish(struct call *call, uint64_t size, GByteArray *data)
 	}
 	cache_view_end(view);
 	if (file == NULL) {
-		fuse_reply_err(call->req, errno_of(FAULT_GONE));
+		fuse_reply_err(call->req, errno_of_handle(FAULT_GONE));
 	} else {
 		account_pin(fs->account, call->ino);
 		call->fi.fh = (uintptr_t)file;
@@ -103,7 +103,7 @@ open_step(struct park *park, const struct fault *fault)
 {
 	struct call *call = (struct call *)park;
 	if (fault != NULL) {
-		call_end(call, errno_of(fault->kind));
+		call_end(call, errno_of_handle(fault->kind));
 	} else if (park->result != NULL) {
 		if (!park_claim(park))
 			return;
@@ -136,7 +136,7 @@ op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	bool found = node_get(view, ino, &node);
 	cache_view_end(view);
 	if (!found || !node.is_message) {
-		fuse_reply_err(req, found ? EISDIR : errno_of(FAULT_GONE));
+		fuse_reply_err(req, found ? EISDIR : errno_of_handle(FAULT_GONE));
 		return;
 	}
 	struct call *call = call_new(req, open_step);

@@ -149,7 +149,7 @@ op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	} else if (file_last_stat(fs->files, ino, &st)) {
 		fuse_reply_attr(req, &st, fs->refresh_s);
 	} else {
-		fuse_reply_err(req, errno_of(FAULT_GONE));
+		fuse_reply_err(req, errno_of_handle(FAULT_GONE));
 	}
 }
 
@@ -225,7 +225,7 @@ op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 	}
 	GString *value = g_string_new(NULL);
 	struct cache_view *view = cache_view_begin(fs->cache);
-	int err = !node_get(view, ino, &node)              ? errno_of(FAULT_GONE)
+	int err = !node_get(view, ino, &node)              ? errno_of_handle(FAULT_GONE)
 	          : !node_xattr_get(&node, name, value) ? ENODATA
 	                                                : 0;
 	cache_view_end(view);
@@ -248,7 +248,7 @@ op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 		node_xattr_list(&node, names);
 	cache_view_end(view);
 	if (!found)
-		fuse_reply_err(req, errno_of(FAULT_GONE));
+		fuse_reply_err(req, errno_of_handle(FAULT_GONE));
 	else
 		reply_xattr(req, names, size);
 	g_string_free(names, TRUE);

@@ -356,7 +356,7 @@ test_each_limit(void **state)
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
 		check(&limits, rows[i].input, strlen(rows[i].input), rows[i].expected);
-	limits.arena = 64;
+	limits.arena = 32;
 	limits.line = 1000;
 	check(&limits, "* X (1 2)\r\n* 1 EXISTS\r\n", 23, "skipped at 8\n* 1 EXISTS\n");
 }
