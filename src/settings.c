@@ -285,6 +285,11 @@ find_option(const char *name, size_t len)
 static bool
 bad_url(const char *url, const char *why, struct fault *fault)
 {
+	/* What stands before the @ may hold a password. */
+	const char *at = strrchr(url, '@');
+	if (at != NULL && memchr(url, ':', (size_t)(at - url)) != NULL)
+		return fault_set(fault, FAULT_INVALID, "the URL ending in %s: %s; imaps://user@host or "
+		                 "imap://user@host is wanted", at, why);
 	return fault_set(fault, FAULT_INVALID, "%s: %s; imaps://user@host or imap://user@host is "
 	                 "wanted", url, why);
 }
@@ -580,16 +585,18 @@ settings_parse(struct settings *settings, int argc, char **argv, const char *con
 
 /* --- places ------------------------------------------------------------------------------- */
 
-/* "user@host:port" as one component. */
+/* "user@host_port" as one component; what is escaped keeps two accounts apart. */
 static char *
 account_dir(const struct settings *settings)
 {
-	char *name = g_strdup_printf("%s@%s_%u", settings->user, settings->host, settings->port);
-	for (char *c = name; *c != '\0'; c++)
-		if (!g_ascii_isalnum(*c) && strchr("@._-+", *c) == NULL)
-			*c = '-';
-	if (name[0] == '.')
-		name[0] = '-';
+	char *plain = g_strdup_printf("%s@%s_%u", settings->user, settings->host, settings->port);
+	char *name = g_uri_escape_string(plain, "@+", FALSE);
+	if (name[0] == '.') {
+		char *visible = g_strconcat("%2E", name + 1, NULL);
+		g_free(name);
+		name = visible;
+	}
+	g_free(plain);
 	return name;
 }
 

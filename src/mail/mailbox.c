@@ -107,7 +107,8 @@ on_response(void *ctx, const struct imap_response *response)
 			struct entry *entry = g_new0(struct entry, 1);
 			entry->raw = g_strndup(list.name, list.name_len);
 			entry->raw_len = list.name_len;
-			entry->delimiter = g_strndup(list.delimiter, list.delimiter_len);
+			entry->delimiter = g_strndup(list.delimiter != NULL ? list.delimiter : "",
+			                             list.delimiter_len);
 			entry->attrs = list.attrs;
 			g_ptr_array_add(tree->entries, entry);
 		}

@@ -511,6 +511,19 @@ class Mount:
         wait_for(look, seconds, 0.2)
         return names
 
+    def wait_names_quietly(self, wanted, *parts, seconds=60):
+        """The same, where the listing may fail at first."""
+        names = []
+
+        def look():
+            try:
+                names[:] = self.ls(*parts)
+            except OSError:
+                return False
+            return wanted(names)
+        wait_for(look, seconds, 0.2)
+        return names
+
 
 def mount(case_, server, options=(), proxy=None, **more):
     """A mount of a Dovecot or FakeImap, in cleartext, through a proxy if one is given."""

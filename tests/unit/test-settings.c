@@ -76,7 +76,8 @@ test_urls(void **state)
 	};
 	static const char *const bad[] = { "http://x", "imaps://", "imaps://u@", "imaps://h:0",
 		                           "imaps://h:65536", "imaps://h:x", "imaps://h/INBOX",
-		                           "imaps://u:secret@h", "imaps://[::1", "imaps://[::1]x",
+		                           "imaps://u:secret@h", "http://u:secret@h",
+		                           "imaps://u:secret@h/x", "imaps://[::1", "imaps://[::1]x",
 		                           "imaps://%zz@h", "imaps://@h", "" };
 	for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {
 		struct settings settings;
@@ -100,6 +101,61 @@ test_urls(void **state)
 		assert_null(strstr(fault.text, "secret"));
 		settings_release(&settings);
 	}
+}
+
+/* Random words of a URL's characters: taken apart or refused, and no password is repeated. */
+static void
+test_random_urls(void **state)
+{
+	(void)state;
+	static const char *const words[] = { "imaps://", "imap://", "a", "@", ":", "/", "%40", "%0",
+		                             "%00", "[", "]", "::1", "993", "0", ".", "?", "\xff" };
+	GRand *random = g_rand_new_with_seed(1);
+	for (int i = 0; i < 20000; i++) {
+		struct settings settings;
+		struct fault fault = { 0 };
+		GString *url = g_string_new(words[g_rand_int_range(random, 0, 2)]);
+		for (int n = g_rand_int_range(random, 0, 9); n > 0; n--)
+			g_string_append(url, words[g_rand_int_range(random, 2, G_N_ELEMENTS(words))]);
+		settings_init(&settings);
+		if (settings_parse_url(&settings, url->str, &fault)) {
+			assert_true(settings.host[0] != '\0');
+			assert_null(strpbrk(settings.host, "/@%?"));
+			assert_in_range(settings.port, 1, 65535);
+			assert_true(settings.user == NULL || settings.user[0] != '\0');
+		} else {
+			assert_int_equal(fault.kind, FAULT_INVALID);
+		}
+		settings_release(&settings);
+		g_string_free(url, TRUE);
+	}
+	g_rand_free(random);
+}
+
+/* Two accounts never share a cache; none is hidden or leaves its place. */
+static void
+test_places(void **state)
+{
+	(void)state;
+	static const char *const users[] = { "a-b", "a/b", "a%2Fb", "a:b", "\xc3\xa4", "\xc3\xb6", ".",
+		                             "..", "-" };
+	GHashTable *seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	for (size_t i = 0; i < G_N_ELEMENTS(users); i++) {
+		struct settings settings;
+		settings_init(&settings);
+		settings.user = g_strdup(users[i]);
+		settings.host = g_strdup("::1");
+		settings.cache_dir = g_strdup("/c");
+		settings.port = 993;
+		char *place = settings_state_dir(&settings);
+		char **parts = g_strsplit(place, "/", -1);
+		assert_int_equal(g_strv_length(parts), 4);
+		assert_true(parts[2][0] != '.');
+		assert_true(g_hash_table_add(seen, place));
+		g_strfreev(parts);
+		settings_release(&settings);
+	}
+	g_hash_table_destroy(seen);
 }
 
 static void
@@ -255,6 +311,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_urls),
+		cmocka_unit_test(test_random_urls),
+		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_command_line),
 		cmocka_unit_test(test_configuration_file),
