@@ -414,28 +414,47 @@ settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
 	fetch_release(account, fetch);
 }
 
+/* Takes out what was asked for under another UIDVALIDITY: its UIDs mean other messages now. */
+static void
+take_renumbered(struct worker *worker, GPtrArray *batch, GPtrArray *renumbered)
+{
+	uint64_t uidvalidity = conn_selected(worker->conn)->uidvalidity;
+	for (guint i = batch->len; i > 0; i--) {
+		struct fetch *fetch = g_ptr_array_index(batch, i - 1);
+		if (fetch->uidvalidity != uidvalidity) {
+			g_ptr_array_add(renumbered, fetch);
+			g_ptr_array_remove_index(batch, i - 1);
+		}
+	}
+}
+
 void
 fetch_run(struct worker *worker, struct mbox *mbox)
 {
 	struct account *account = worker->account;
 	struct receive receive;
 	struct fault fault = { 0 }, refusal = { 0 };
-	struct ending failed, done;
-	GPtrArray *batch = g_ptr_array_new();
+	struct ending failed, done, stale;
+	GPtrArray *batch = g_ptr_array_new(), *renumbered = g_ptr_array_new();
+	struct fault gone;
+	fault_set(&gone, FAULT_GONE, "the mailbox was renumbered by the server");
 	g_mutex_lock(&account->lock);
 	take_batch(account, mbox, batch);
 	g_mutex_unlock(&account->lock);
 	bool ok = true;
 	receive_init(&receive, worker, batch);
 	if (batch->len > 0) {
-		struct fetch *first = g_ptr_array_index(batch, 0);
 		const struct conn_handler handler = receive_handler(&receive);
 		ok = worker_select(worker, mbox->id, false, false, &fault);
-		conn_set_handler(worker->conn, &handler);
 		if (ok)
+			take_renumbered(worker, batch, renumbered);
+		conn_set_handler(worker->conn, &handler);
+		if (ok && batch->len > 0) {
+			struct fetch *first = g_ptr_array_index(batch, 0);
 			ok = batch->len == 1 && is_large(first)
 			             ? run_large(&receive, first, &refusal, &fault)
 			             : run_whole(&receive, &refusal, &fault);
+		}
 		conn_set_handler(worker->conn, NULL);
 	}
 	if (!ok)
@@ -444,7 +463,10 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 		fault_set(&refusal, FAULT_PROTOCOL, "the server does not give the message");
 	ending_init(&failed);
 	ending_init(&done);
+	ending_init(&stale);
 	g_mutex_lock(&account->lock);
+	for (guint i = 0; i < renumbered->len; i++)
+		settle(account, g_ptr_array_index(renumbered, i), false, false, &gone, &stale, &done);
 	for (guint i = 0; i < batch->len; i++)
 		settle(account, g_ptr_array_index(batch, i), !ok, receive.gained, &refusal, &failed,
 		       &done);
@@ -453,8 +475,10 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 		log_warn("a message in mailbox %u can't be read: %s", mbox->id, refusal.text);
 	ending_run(&done, NULL);
 	ending_run(&failed, &refusal);
+	ending_run(&stale, &gone);
 	receive_release(&receive);
 	g_ptr_array_free(batch, TRUE);
+	g_ptr_array_free(renumbered, TRUE);
 }
 
 /* --- the end ------------------------------------------------------------------------------ */

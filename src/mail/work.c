@@ -302,8 +302,10 @@ worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validi
 	cache_view_end(view);
 	bool ok = known || fault_set(fault, FAULT_GONE, "the mailbox is no longer there");
 	const struct conn_mailbox *state = conn_selected(worker->conn);
+	/* A mailbox that was renumbered while it was selected here is not always told so. */
+	bool other = state != NULL && indexed && !any_validity && state->uidvalidity != uidvalidity;
 	if (ok && (worker->selected != id || (writable && !worker->selected_writable) ||
-	           state == NULL || state->stale)) {
+	           state == NULL || state->stale || other)) {
 		worker->selected = 0;
 		ok = conn_select(worker->conn, raw->str, raw->len, !writable,
 		                 conn_has(worker->conn, IMAP_CAP_CONDSTORE) ? "(CONDSTORE)" : NULL,
