@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "cache/env.h"
@@ -460,6 +459,9 @@ test_a_full_disk_is_an_error_and_no_more(void **state)
 		print_message("no file system can be mounted here\n");
 		skip();
 	}
+	/* What is taken away later, so that there is room again. */
+	char *ballast = g_strconcat(small, "/ballast", NULL), *zeros = g_malloc0(512 << 10);
+	assert_true(g_file_set_contents(ballast, zeros, 512 << 10, NULL));
 	f->config.state_dir = state_dir;
 	fixture_open(f);
 	must_run(f->cache, put_range, &(struct range){ 1, 100, 0, 0 });
@@ -468,15 +470,20 @@ test_a_full_disk_is_an_error_and_no_more(void **state)
 		                    &fault);
 	assert_true(failed);
 	assert_int_equal(fault.kind, FAULT_CACHE);
-	assert_true(count_listed(f->cache, NULL) >= 100);
+	unsigned listed = count_listed(f->cache, NULL);
+	assert_true(listed >= 100);
 	if (!cache_check(f->cache, &fault))
 		fail_msg("%s", fault.text);
-	/* With room on the disk again it goes on where it was. */
+	/* It can be opened on the full disk, and goes on when there is room. */
 	cache_close(&f->cache);
-	assert_int_equal(mount("none", small, "tmpfs", MS_REMOUNT, "size=8m"), 0);
 	fixture_open(f);
+	assert_int_equal(count_listed(f->cache, NULL), listed);
+	assert_int_equal(unlink(ballast), 0);
 	must_run(f->cache, delete_range, &(struct range){ 1, 50, 0, 0 });
+	assert_int_equal(count_listed(f->cache, NULL), listed - 50);
 	assert_true(cache_check(f->cache, &fault));
+	g_free(ballast);
+	g_free(zeros);
 	cache_close(&f->cache);
 	assert_int_equal(umount(small), 0);
 	f->config.state_dir = f->state_dir;
@@ -527,6 +534,7 @@ time_reads(struct cache *cache)
 {
 	struct message_record record;
 	uint32_t mailbox;
+	count_listed(cache, NULL);
 	int64_t start = clock_boot_ns();
 	unsigned count = count_listed(cache, NULL);
 	print_message("    scan: %.0f ns an entry\n", (double)(clock_boot_ns() - start) / count);

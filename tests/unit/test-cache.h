@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,7 +42,7 @@ static inline int
 fixture_setup(void **state)
 {
 	struct fixture *f = g_new0(struct fixture, 1);
-	g_strlcpy(f->dir, "/tmp/imapfs-test-XXXXXX", sizeof f->dir);
+	g_strlcpy(f->dir, "/tmp/imapfs-cache-XXXXXX", sizeof f->dir);
 	assert_non_null(mkdtemp(f->dir));
 	g_snprintf(f->state_dir, sizeof f->state_dir, "%s/state", f->dir);
 	g_snprintf(f->body_dir, sizeof f->body_dir, "%s/bodies", f->dir);
@@ -56,6 +57,9 @@ fixture_teardown(void **state)
 {
 	struct fixture *f = *state;
 	struct fault fault = { 0 };
+	char *small = g_strconcat(f->dir, "/small", NULL);
+	umount2(small, MNT_DETACH); /* of a test that failed */
+	g_free(small);
 	if (f->cache != NULL && !cache_check(f->cache, &fault))
 		print_error("%s\n", fault.text);
 	cache_close(&f->cache);
