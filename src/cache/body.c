@@ -14,6 +14,7 @@
 #define TOUCHED_MAX 20000u
 /* Given back at once when the disk is full. */
 #define SHRINK_MIN  ((uint64_t)4 << 20)
+#define HEADER_MAX  ((uint64_t)1 << 20)
 
 /* --- reading --------------------------------------------------------------------------- */
 
@@ -41,8 +42,74 @@ body_info_get(struct cache_view *view, uint64_t key, struct body_info *info_r)
 	if (txn == NULL || !store_info_get(view_cache(view), txn, key, &info))
 		return false;
 	*info_r = (struct body_info){ .size = info.size, .origin = info.origin,
-		                      .complete = info.chunks == store_chunk_count(info.size) };
+		                      .complete = info.chunks == store_chunk_count(info.size),
+		                      .blob = info.blob };
 	return true;
+}
+
+bool
+body_same(struct cache_view *view, uint64_t a, uint64_t b, bool *same_r)
+{
+	MDB_txn *txn = view_bodies(view);
+	struct disk_info first, second;
+	if (txn == NULL || !store_info_get(view_cache(view), txn, a, &first) ||
+	    !store_info_get(view_cache(view), txn, b, &second) || first.hashed == 0 ||
+	    second.hashed == 0)
+		return false;
+	*same_r = first.size == second.size &&
+	          memcmp(first.digest, second.digest, DIGEST_LEN) == 0;
+	return true;
+}
+
+static void
+digest_of(GChecksum *sum, unsigned char digest_r[DIGEST_LEN])
+{
+	gsize len = DIGEST_LEN;
+	g_checksum_get_digest(sum, digest_r, &len);
+	g_checksum_free(sum);
+}
+
+/* How much of the text belongs to the header section, given how many line ends (LF, CRs left out)
+ * came last before it; *ended_r: the empty line is in it. */
+static size_t
+header_part(const char *text, size_t len, unsigned *newlines, bool *ended_r)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] == '\n')
+			(*newlines)++;
+		else if (text[i] != '\r')
+			*newlines = 0;
+		if (*newlines == 2) {
+			*ended_r = true;
+			return i + 1;
+		}
+	}
+	return len;
+}
+
+bool
+body_header_digest(struct cache_view *view, uint64_t key, unsigned char digest_r[32])
+{
+	struct body_info info;
+	bool ended = false, ok = true;
+	unsigned newlines = 1; /* a message may begin with the empty line */
+	uint64_t at = 0;
+	if (!body_info_get(view, key, &info) || !info.complete)
+		return false;
+	GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
+	while (ok && !ended && at < info.size) {
+		struct iovec iov;
+		size_t octets;
+		ok = at <= HEADER_MAX &&
+		     body_read(view, key, at, BODY_CHUNK, &iov, 1, &octets) == 1;
+		if (!ok)
+			break;
+		size_t part = header_part(iov.iov_base, iov.iov_len, &newlines, &ended);
+		g_checksum_update(sum, iov.iov_base, (gssize)part);
+		at += iov.iov_len;
+	}
+	digest_of(sum, digest_r);
+	return ok;
 }
 
 bool
@@ -103,6 +170,8 @@ struct body_write {
 	const void *data;
 	size_t len;
 	uint32_t chunk;
+	uint64_t blob;               /* to be sealed */
+	unsigned char digest[DIGEST_LEN];
 };
 
 typedef int write_fn(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
@@ -150,13 +219,37 @@ static int
 write_whole(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
             const struct body_write *write_)
 {
-	struct disk_info info;
-	int result = start_body(cache, txn, counters, write_, &info);
+	struct disk_info info = { .size = write_->size, .origin = write_->origin,
+		                  .tick = ++counters->tick };
+	int result = store_link(cache, txn, counters, write_->key, write_->digest, &info);
+	if (result != ENOENT)
+		return result;
+	result = start_body(cache, txn, counters, write_, &info);
 	for (size_t at = 0; result == 0 && at < write_->len; at += BODY_CHUNK)
 		result = put_chunk(cache, txn, counters, write_->key, &info,
 		                   (uint32_t)(at / BODY_CHUNK), (const char *)write_->data + at,
 		                   MIN(write_->len - at, BODY_CHUNK));
-	return result;
+	if (result == 0)
+		result = store_seal(cache, txn, &info, write_->digest);
+	return result != 0 ? result : store_info_put(cache, txn, write_->key, &info);
+}
+
+/* A body that came in chunks is complete: the same octets may be there already. */
+static int
+write_seal(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
+           const struct body_write *write_)
+{
+	struct disk_info info, linked;
+	if (!store_info_get(cache, txn, write_->key, &info) || info.blob != write_->blob ||
+	    info.hashed != 0)
+		return 0;
+	linked = info;
+	linked.tick = ++counters->tick;
+	int result = store_link(cache, txn, counters, write_->key, write_->digest, &linked);
+	if (result != ENOENT)
+		return result;
+	result = store_seal(cache, txn, &info, write_->digest);
+	return result != 0 ? result : store_info_put(cache, txn, write_->key, &info);
 }
 
 static int
@@ -164,8 +257,8 @@ write_begin(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
             const struct body_write *write_)
 {
 	struct disk_info info;
-	if (store_info_get(cache, txn, write_->key, &info) && info.origin == write_->origin &&
-	    info.size == write_->size)
+	if (store_info_get(cache, txn, write_->key, &info) && info.size == write_->size &&
+	    (info.origin == write_->origin || info.hashed != 0))
 		return 0;
 	return start_body(cache, txn, counters, write_, &info);
 }
@@ -175,8 +268,11 @@ write_chunk(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
             const struct body_write *write_)
 {
 	struct disk_info info;
-	if (!store_info_get(cache, txn, write_->key, &info) || info.origin != write_->origin)
+	if (!store_info_get(cache, txn, write_->key, &info) ||
+	    (info.origin != write_->origin && info.hashed == 0))
 		return ENOENT;
+	if (info.hashed != 0) /* it was completed meanwhile, perhaps shared */
+		return write_->chunk < store_chunk_count(info.size) ? 0 : EINVAL;
 	uint64_t start = (uint64_t)write_->chunk * BODY_CHUNK;
 	if (start >= info.size || write_->len != MIN(info.size - start, BODY_CHUNK))
 		return EINVAL;
@@ -264,8 +360,11 @@ bool
 body_put(struct cache *cache, uint64_t key, uint64_t origin, const void *data, size_t len,
          struct fault *fault)
 {
-	const struct body_write write_ = { .key = key, .origin = origin, .size = len,
-		                           .data = data, .len = len };
+	struct body_write write_ = { .key = key, .origin = origin, .size = len, .data = data,
+		                     .len = len };
+	GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
+	g_checksum_update(sum, data, (gssize)len);
+	digest_of(sum, write_.digest);
 	return write_body(cache, write_whole, &write_, fault);
 }
 
@@ -276,13 +375,43 @@ body_begin(struct cache *cache, uint64_t key, uint64_t origin, uint64_t size, st
 	return write_body(cache, write_begin, &write_, fault);
 }
 
+/* Hashes a body that is complete by now, without the write lock. */
+static void
+seal(struct cache *cache, uint64_t key)
+{
+	struct body_write write_ = { .key = key };
+	struct disk_info info;
+	struct cache_view *view = cache_view_begin(cache);
+	MDB_txn *txn = view_bodies(view);
+	bool complete = txn != NULL && store_info_get(cache, txn, key, &info) &&
+	                info.hashed == 0 && info.chunks == store_chunk_count(info.size);
+	if (complete) {
+		GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
+		for (uint64_t at = 0; complete && at < info.size; at += BODY_CHUNK) {
+			struct iovec iov;
+			size_t octets;
+			complete = body_read(view, key, at, BODY_CHUNK, &iov, 1, &octets) == 1;
+			if (complete)
+				g_checksum_update(sum, iov.iov_base, (gssize)iov.iov_len);
+		}
+		write_.blob = info.blob;
+		digest_of(sum, write_.digest);
+	}
+	cache_view_end(view);
+	if (complete)
+		write_body(cache, write_seal, &write_, NULL);
+}
+
 bool
 body_put_chunk(struct cache *cache, uint64_t key, uint64_t origin, uint32_t chunk,
                const void *data, size_t len, struct fault *fault)
 {
 	const struct body_write write_ = { .key = key, .origin = origin, .data = data, .len = len,
 		                           .chunk = chunk };
-	return write_body(cache, write_chunk, &write_, fault);
+	if (!write_body(cache, write_chunk, &write_, fault))
+		return false;
+	seal(cache, key);
+	return true;
 }
 
 void

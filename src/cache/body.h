@@ -4,8 +4,11 @@
  * the least recently used go first, never one that is pinned.
  *
  * A body is cut into chunks of BODY_CHUNK octets (the last one shorter); a
- * chunk that is there is whole. It is the body of one message under one UID:
- * what was stored under another origin is dropped, never mixed in.
+ * chunk that is there is whole. A complete body is the message's, whatever its
+ * origin; one of which chunks are missing is continued under the UID that it was
+ * begun under alone: what was stored under another origin is dropped, never mixed
+ * in. Complete bodies with the same octets, by their SHA-256, are stored once,
+ * under however many keys.
  *
  * The store may vanish or be full at any time: reads then miss, and puts fail
  * (FAULT_CACHE), which costs the caller nothing but a later fetch.
@@ -35,6 +38,7 @@ struct body_info {
 	uint64_t size;   /* true size, octets */
 	uint64_t origin; /* space << 32 | UID */
 	bool complete;   /* every chunk is there */
+	uint64_t blob;   /* what holds the octets, never 0 */
 };
 
 bool body_info_get(struct cache_view *view, uint64_t key, struct body_info *info_r);
@@ -43,6 +47,11 @@ bool body_info_get(struct cache_view *view, uint64_t key, struct body_info *info
 unsigned body_read(struct cache_view *view, uint64_t key, uint64_t offset, size_t len,
                    struct iovec *iov, unsigned iov_max, size_t *octets_r);
 bool body_has_chunk(struct cache_view *view, uint64_t key, uint32_t chunk);
+/* False: one of them is not complete. Else *same_r: they hold the same octets. */
+bool body_same(struct cache_view *view, uint64_t a, uint64_t b, bool *same_r);
+/* SHA-256 of the header section of a complete body: up to and with the first empty line, or all of
+ * it. False: it is not complete, or the section is longer than 1 MiB. */
+bool body_header_digest(struct cache_view *view, uint64_t key, unsigned char digest_r[32]);
 
 /* The whole body at once, in place of what was there. */
 bool body_put(struct cache *cache, uint64_t key, uint64_t origin, const void *data, size_t len,

@@ -78,6 +78,9 @@ bool cache_message_get(struct cache_view *view, uint32_t space, uint32_t recno,
                        struct message_record *record_r);
 bool cache_message_by_uid(struct cache_view *view, uint32_t space, uint32_t uid,
                           struct message_record *record_r);
+/* Which message of the space has the name, hidden and \Deleted ones too. */
+bool cache_name_get(struct cache_view *view, uint32_t space, const char *name, size_t len,
+                    uint32_t *recno_r);
 /* Listed ones only. */
 bool cache_message_by_name(struct cache_view *view, uint32_t space, const char *name, size_t len,
                            struct message_record *record_r);
@@ -102,6 +105,37 @@ bool cache_scan_next(struct cache_scan *scan, struct message_record *record_r);
 /* All UIDs of a space, ascending: the first one greater than `after`, false at the end. Walking
  * on from the last answer costs a step, not a search. */
 bool cache_uid_next(struct cache_view *view, uint32_t space, uint32_t after, uint32_t *uid_r);
+
+/* --- identities ---
+ *
+ * Messages are found by what they are: their EMAILID (or X-GM-MSGID, X-GUID), and the digest of
+ * their header fields. What is found by the header fields is a candidate, no more.
+ */
+enum cache_ident { CACHE_IDENT_EMAILID, CACHE_IDENT_HEADER };
+struct cache_place {
+	uint32_t space, recno;
+};
+#define CACHE_IDENT_MAX 64u
+/* Messages of any space, those of generations to come or gone included, up to max (and
+ * CACHE_IDENT_MAX). */
+unsigned cache_ident_find(struct cache_view *view, enum cache_ident kind,
+                          const struct message_record *like, struct cache_place *places,
+                          unsigned max);
+
+/* A message that vanished: kept for a day, so that it can be revived where it turns up. */
+struct tomb_record {
+	struct message_record message; /* as it was; space and recno are 0 in what is read */
+	uint32_t mailbox;
+	int64_t buried_ns;             /* real time */
+	/* Where we moved it to ourselves; target_uid 0: not known. */
+	uint32_t target_mailbox, target_uid;
+	uint64_t target_uidvalidity;
+};
+unsigned cache_tomb_find(struct cache_view *view, enum cache_ident kind,
+                         const struct message_record *like, uint64_t *inos, unsigned max);
+bool cache_tomb_by_place(struct cache_view *view, uint32_t mailbox, uint64_t uidvalidity,
+                         uint32_t uid, uint64_t *ino_r);
+bool cache_tomb_get(struct cache_view *view, uint64_t ino, struct tomb_record *tomb_r);
 
 /* The journal's first record with a number greater than `after`. */
 bool cache_journal_next(struct cache_view *view, uint64_t after, struct journal_record *record_r);
@@ -149,20 +183,24 @@ bool txn_mailbox_put(struct cache_txn *txn, const struct mailbox_record *record,
                      struct fault *fault);
 /* The rows of the mailbox alone; its space is the caller's to delete. */
 bool txn_mailbox_delete(struct cache_txn *txn, uint32_t id, struct fault *fault);
-/* Writes the record and the rows that lead to it (UID, name, inode); what it had under the same
- * (space, recno) before gives way. The inode number leads here from now on, wherever it led.
+/* Writes the record and the rows that lead to it (UID, name, inode, identities); what it had under
+ * the same (space, recno) before gives way. An inode number that the record did not have (0: none
+ * yet) leads to that recno of the mailbox from now on, wherever it led; in another space than the
+ * mailbox's present one it must be the recno that it leads to already.
  * FAULT_EXISTS: the UID or the name is another message's; FAULT_INVALID: no name, or one above 255
  * octets. */
 bool txn_message_put(struct cache_txn *txn, uint32_t mailbox, const struct message_record *record,
                      struct fault *fault);
-/* The inode number is forgotten unless it leads elsewhere by now. */
+/* The inode number is forgotten unless it leads to another record by now. */
 bool txn_message_delete(struct cache_txn *txn, const struct message_record *record,
                         struct fault *fault);
-/* Up to `max` messages of a space; *more_r: there are others left. */
-bool txn_space_delete(struct cache_txn *txn, uint32_t space, unsigned max, bool *more_r,
-                      struct fault *fault);
+/* The same, and leaves a tombstone, in the place of an earlier one, unless the inode number lives on
+ * elsewhere: tomb->message is the message, tomb->mailbox where it was. */
+bool txn_message_bury(struct cache_txn *txn, const struct tomb_record *tomb, struct fault *fault);
+/* The tombstone is no longer needed: its message was revived. */
+bool txn_tomb_delete(struct cache_txn *txn, uint64_t ino, struct fault *fault);
 /* The space's messages are no longer wanted: they are deleted bit by bit from now on, after a
- * restart too. */
+ * restart too; those whose inode number does not live on elsewhere leave tombstones. */
 bool txn_space_retire(struct cache_txn *txn, uint32_t space, struct fault *fault);
 /* Whether no message of the space has that name, hidden ones included. */
 bool txn_name_free(struct cache_txn *txn, uint32_t space, const char *name, size_t len);

@@ -22,18 +22,34 @@ bad(const struct check *check, struct fault *fault, const char *table, const cha
 }
 
 static bool
+check_idents(struct check *check, const struct message_record *record, struct fault *fault)
+{
+	struct ident_keys keys;
+	struct octets value;
+	ident_keys(record, &keys);
+	if ((keys.emailid_len > 0 && !index_get(check->view, check->cache->ident, keys.emailid,
+	                                        keys.emailid_len + 8, &value)) ||
+	    (keys.header_len > 0 && !index_get(check->view, check->cache->ident, keys.header,
+	                                       keys.header_len + 8, &value)))
+		return bad(check, fault, "message", "its identity does not lead to it");
+	return true;
+}
+
+static bool
 check_message(struct check *check, struct fault *fault)
 {
 	struct cache *cache = check->cache;
 	struct message_record record;
 	struct inode_record inode;
-	unsigned char key[8], named[4 + NAME_OCTETS_MAX];
+	struct octets reaped;
+	unsigned char key[8], named[4 + NAME_OCTETS_MAX], row_space[4];
 	const unsigned char *row_key = check->key.data;
 	uint32_t recno;
 	if (check->key.len != 8 || !message_decode(check->value, &record))
 		return bad(check, fault, "message", "no record");
 	record.space = key_get_u32(row_key);
 	record.recno = key_get_u32(row_key + 4);
+	key_u32(row_space, record.space);
 	if (record.name_len == 0 || record.name_len > NAME_OCTETS_MAX ||
 	    memchr(record.name, '\0', record.name_len) != NULL ||
 	    memchr(record.name, '/', record.name_len) != NULL)
@@ -46,10 +62,12 @@ check_message(struct check *check, struct fault *fault)
 	                  index_named_key(named, record.space, record.name, record.name_len),
 	                  &recno) || recno != record.recno)
 		return bad(check, fault, "message", "its name leads elsewhere");
-	/* One that was carried over to a new generation leads there. */
-	if (!cache_inode_get(check->view, record.ino, &inode) || !inode.is_message)
+	/* One of a generation that is being built may have none yet, one of a retired generation may
+	 * have lived on elsewhere and be gone there. */
+	if (record.ino != 0 && !index_get(check->view, cache->reap, row_space, 4, &reaped) &&
+	    (!cache_inode_get(check->view, record.ino, &inode) || !inode.is_message))
 		return bad(check, fault, "message", "its inode leads nowhere");
-	return true;
+	return check_idents(check, &record, fault);
 }
 
 static bool
@@ -84,15 +102,47 @@ check_inode(struct check *check, struct fault *fault)
 	struct inode_record inode;
 	struct message_record message;
 	struct mailbox_record mailbox;
+	struct tomb_record tomb;
 	if (check->key.len != 8 || !inode_decode(check->value, &inode))
 		return bad(check, fault, "inode", "no record");
 	uint64_t ino = key_get_u64(check->key.data);
+	bool known = cache_mailbox_get(check->view, inode.mailbox, &mailbox);
+	if (inode.is_message && cache_tomb_get(check->view, ino, &tomb))
+		return bad(check, fault, "inode", "it is buried");
+	/* What a retired or unborn generation has is no matter of the present one. */
 	bool ok = inode.is_message
-	                  ? cache_message_get(check->view, inode.space, inode.recno, &message) &&
-	                            message.ino == ino
-	                  : cache_mailbox_get(check->view, inode.mailbox, &mailbox) &&
-	                            mailbox.ino == ino;
+	                  ? !known ||
+	                            !cache_message_get(check->view, mailbox.space, inode.recno,
+	                                               &message) || message.ino == ino
+	                  : known && mailbox.ino == ino;
 	return ok || bad(check, fault, "inode", "it leads nowhere");
+}
+
+/* A row of an identity leads to a message or a tombstone. */
+static bool
+check_ident(struct check *check, struct fault *fault)
+{
+	struct message_record message;
+	struct tomb_record tomb;
+	const unsigned char *key = check->key.data;
+	if (check->key.len < 10)
+		return bad(check, fault, "ident", "no row");
+	uint64_t end = key_get_u64(key + check->key.len - 8);
+	bool ok = key[0] == 'E' || key[0] == 'H'
+	                  ? cache_message_get(check->view, (uint32_t)(end >> 32), (uint32_t)end,
+	                                      &message)
+	                  : cache_tomb_get(check->view, end, &tomb);
+	return ok || bad(check, fault, "ident", "it leads nowhere");
+}
+
+static bool
+check_tomb(struct check *check, struct fault *fault)
+{
+	struct tomb_record tomb;
+	return (check->key.len == 8 &&
+	        cache_tomb_get(check->view, key_get_u64(check->key.data), &tomb) &&
+	        tomb.message.ino == key_get_u64(check->key.data)) ||
+	       bad(check, fault, "tomb", "no record");
 }
 
 static bool
@@ -180,6 +230,8 @@ cache_check(struct cache *cache, struct fault *fault)
 	     check_table(&check, cache->uid, check_uid, fault) &&
 	     check_table(&check, cache->name, check_name, fault) &&
 	     check_table(&check, cache->inode, check_inode, fault) &&
+	     check_table(&check, cache->ident, check_ident, fault) &&
+	     check_table(&check, cache->tomb, check_tomb, fault) &&
 	     check_table(&check, cache->journal, check_journal, fault);
 	cache_view_end(check.view);
 	return ok;

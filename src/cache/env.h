@@ -54,7 +54,8 @@ struct hidden_entry {
 struct cache {
 	/* The index. */
 	MDB_env *env;
-	MDB_dbi meta, mailbox, child, kids, raw, message, uid, name, inode, journal, reap;
+	MDB_dbi meta, mailbox, child, kids, raw, message, uid, name, inode, journal, reap,
+		ident, tomb;
 	char uuid[37];
 	int lock_fd;
 
@@ -66,7 +67,7 @@ struct cache {
 	bool stopping;
 	bool started;
 	pthread_t writer;
-	atomic_bool reaping;       /* there are spaces to delete */
+	atomic_bool reaping;       /* there are spaces or old tombstones to delete */
 
 	/* Hidden messages: inode -> struct hidden_entry. */
 	pthread_mutex_t hidden_lock;
@@ -78,7 +79,7 @@ struct cache {
 
 	/* The bodies. */
 	MDB_env *body_env;         /* NULL: bodies are not stored */
-	MDB_dbi body_meta, body_info, body_data, body_lru;
+	MDB_dbi body_meta, body_info, body_data, body_lru, body_refs, body_digest;
 	char *body_dir;
 	uint64_t body_limit;
 	pthread_mutex_t body_lock; /* guards the next ones; taken inside LMDB's write lock */
@@ -131,7 +132,26 @@ bool index_get(struct cache_view *view, MDB_dbi dbi, void *key, size_t len,
                struct octets *value_r);
 bool index_get_id(struct cache_view *view, MDB_dbi dbi, void *key, size_t len, uint32_t *id_r);
 
+/* --- ident.c --- */
+
+#define IDENT_KEY_MAX 272u
+
+/* The rows that lead to a message by its identities; length 0: it has none. The place (8 octets)
+ * follows each. */
+struct ident_keys {
+	unsigned char emailid[IDENT_KEY_MAX], header[IDENT_KEY_MAX];
+	size_t emailid_len, header_len;
+};
+void ident_keys(const struct message_record *record, struct ident_keys *keys_r);
+/* Forgets some of the tombstones that are older than a day. */
+bool txn_tombs_expire(struct cache_txn *txn, bool *more_r, struct fault *fault);
+
 /* --- write.c --- */
+
+bool txn_put(struct cache_txn *txn, MDB_dbi dbi, void *key, size_t key_len, void *data, size_t len,
+             struct fault *fault);
+/* It need not be there. */
+bool txn_del(struct cache_txn *txn, MDB_dbi dbi, void *key, size_t key_len, struct fault *fault);
 
 /* Deletes some rows of a retired space. *more_r: there is more to do, in any space. */
 bool txn_reap(struct cache_txn *txn, bool *more_r, struct fault *fault);
@@ -143,12 +163,16 @@ void writer_stop(struct cache *cache);
 
 /* --- store.c, body.c --- */
 
+#define DIGEST_LEN 32u
+
 /* What there is of a body. */
 struct disk_info {
 	uint64_t size, origin, blob;
-	uint64_t live;    /* octets that count against the limit */
+	uint64_t live;    /* octets that the blob counts against the limit */
 	uint64_t tick;    /* when it was last used */
 	uint64_t chunks;  /* that are there */
+	uint64_t hashed;  /* it is complete, and this is the digest of its octets: */
+	unsigned char digest[DIGEST_LEN];
 };
 
 /* Of the whole store; changed in each write transaction. */
@@ -168,6 +192,13 @@ int store_info_put(struct cache *cache, MDB_txn *txn, uint64_t key, const struct
 int store_lru(struct cache *cache, MDB_txn *txn, uint64_t tick, uint64_t key, bool there);
 /* Removes a body and its chunks, if it is there. */
 int store_drop(struct cache *cache, MDB_txn *txn, struct body_counters *counters, uint64_t key);
+/* Gives the key the octets with that digest, if they are there; ENOENT: they aren't. info: size,
+ * origin and tick are the caller's. What the key had is dropped. */
+int store_link(struct cache *cache, MDB_txn *txn, struct body_counters *counters, uint64_t key,
+               const unsigned char digest[DIGEST_LEN], struct disk_info *info);
+/* The key's blob is complete and has that digest: others may share it from now on. */
+int store_seal(struct cache *cache, MDB_txn *txn, struct disk_info *info,
+               const unsigned char digest[DIGEST_LEN]);
 /* Evicts until `need` more octets fit, never `keep`. ENOBUFS: they can't. */
 int store_make_room(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
                     uint64_t keep, uint64_t need);

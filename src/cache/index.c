@@ -10,9 +10,10 @@
  *     message  space, recno              message record
  *     uid      space, UID                recno
  *     name     space, name               recno
- *     inode    inode number              kind, mailbox id, recno, space
+ *     inode    inode number              kind, mailbox id, recno
  *     journal  seq                       journal record
  *     reap     space                     -; its rows are to be deleted
+ *     ident, tomb                        see ident.c
  */
 #include "config.h"
 
@@ -21,7 +22,8 @@
 
 #include "cache/env.h"
 
-#define FORMAT 1u
+#define FORMAT       2u
+#define FORMAT_FIRST 1u /* without ident and tomb, which are added */
 
 #define TABLE(view, table) \
 	(atomic_load_explicit(&(view)->cache, memory_order_relaxed)->table)
@@ -92,7 +94,8 @@ open_tables(struct cache *cache, MDB_txn *txn)
 		{ "raw", &cache->raw },         { "message", &cache->message },
 		{ "uid", &cache->uid },         { "name", &cache->name },
 		{ "inode", &cache->inode },     { "journal", &cache->journal },
-		{ "reap", &cache->reap },
+		{ "reap", &cache->reap },       { "ident", &cache->ident },
+		{ "tomb", &cache->tomb },
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(tables); i++) {
 		int result = mdb_dbi_open(txn, tables[i].name, MDB_CREATE, tables[i].dbi);
@@ -102,11 +105,42 @@ open_tables(struct cache *cache, MDB_txn *txn)
 	return 0;
 }
 
+/* An index of the first format has all but the identities. */
+static int
+upgrade(struct cache *cache, MDB_txn *txn)
+{
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	uint64_t format = FORMAT;
+	int result = mdb_cursor_open(txn, cache->message, &cursor);
+	if (result != 0)
+		return result;
+	while ((result = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+		struct message_record record;
+		struct ident_keys keys;
+		if (key.mv_size != 8 ||
+		    !message_decode((struct octets){ value.mv_data, value.mv_size }, &record))
+			continue;
+		record.space = key_get_u32(key.mv_data);
+		record.recno = key_get_u32((const unsigned char *)key.mv_data + 4);
+		ident_keys(&record, &keys);
+		MDB_val row = VAL(keys.emailid, keys.emailid_len + 8), none = VAL(NULL, 0);
+		if (keys.emailid_len > 0 && (result = mdb_put(txn, cache->ident, &row, &none, 0)) != 0)
+			break;
+		row = VAL(keys.header, keys.header_len + 8);
+		if (keys.header_len > 0 && (result = mdb_put(txn, cache->ident, &row, &none, 0)) != 0)
+			break;
+	}
+	mdb_cursor_close(cursor);
+	return result != MDB_NOTFOUND ? result
+	                              : put_meta(txn, cache->meta, "format", &format, sizeof format);
+}
+
 int
 index_open_tables(struct cache *cache, struct fault *fault)
 {
 	MDB_txn *txn;
-	MDB_stat reap;
+	MDB_stat reap, tomb;
 	uint64_t format = 0;
 	int result = mdb_txn_begin(cache->env, NULL, 0, &txn);
 	if (result != 0) {
@@ -116,6 +150,10 @@ index_open_tables(struct cache *cache, struct fault *fault)
 	result = open_tables(cache, txn);
 	if (result == 0 && !get_meta(txn, cache->meta, "format", &format, sizeof format)) {
 		result = create(cache, txn);
+		format = FORMAT;
+	}
+	if (result == 0 && format == FORMAT_FIRST) {
+		result = upgrade(cache, txn);
 		format = FORMAT;
 	}
 	if (result == 0 && format != FORMAT) {
@@ -128,8 +166,9 @@ index_open_tables(struct cache *cache, struct fault *fault)
 	}
 	if (result == 0 && !get_meta(txn, cache->meta, "uuid", cache->uuid, 36))
 		result = MDB_CORRUPTED;
-	if (result == 0 && (result = mdb_stat(txn, cache->reap, &reap)) == 0)
-		atomic_init(&cache->reaping, reap.ms_entries > 0);
+	if (result == 0 && (result = mdb_stat(txn, cache->reap, &reap)) == 0 &&
+	    (result = mdb_stat(txn, cache->tomb, &tomb)) == 0)
+		atomic_init(&cache->reaping, reap.ms_entries > 0 || tomb.ms_entries > 0);
 	if (result != 0)
 		mdb_txn_abort(txn);
 	else
@@ -338,14 +377,21 @@ cache_message_by_uid(struct cache_view *view, uint32_t space, uint32_t uid,
 }
 
 bool
+cache_name_get(struct cache_view *view, uint32_t space, const char *name, size_t len,
+               uint32_t *recno_r)
+{
+	unsigned char key[4 + NAME_OCTETS_MAX];
+	return len <= NAME_OCTETS_MAX &&
+	       index_get_id(view, TABLE(view, name), key, index_named_key(key, space, name, len),
+	                    recno_r);
+}
+
+bool
 cache_message_by_name(struct cache_view *view, uint32_t space, const char *name, size_t len,
                       struct message_record *record_r)
 {
-	unsigned char key[4 + NAME_OCTETS_MAX];
 	uint32_t recno;
-	return len <= NAME_OCTETS_MAX &&
-	       index_get_id(view, TABLE(view, name), key, index_named_key(key, space, name, len),
-	                    &recno) &&
+	return cache_name_get(view, space, name, len, &recno) &&
 	       cache_message_get(view, space, recno, record_r) &&
 	       cache_message_visible(view, record_r);
 }
@@ -355,8 +401,10 @@ cache_message_by_ino(struct cache_view *view, uint64_t ino, uint32_t *mailbox_r,
                      struct message_record *record_r)
 {
 	struct inode_record inode;
+	struct mailbox_record mailbox;
 	if (!cache_inode_get(view, ino, &inode) || !inode.is_message ||
-	    !cache_message_get(view, inode.space, inode.recno, record_r) || record_r->ino != ino)
+	    !cache_mailbox_get(view, inode.mailbox, &mailbox) ||
+	    !cache_message_get(view, mailbox.space, inode.recno, record_r) || record_r->ino != ino)
 		return false;
 	*mailbox_r = inode.mailbox;
 	return true;

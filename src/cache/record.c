@@ -15,6 +15,8 @@ struct disk_mailbox {
 	uint64_t ino, uidvalidity, highestmodseq;
 	int64_t synced_ns, mtime_ns;
 	uint32_t parent, space, uidnext, exists, attrs, next_recno, messages, children;
+	int64_t compared_ns;
+	uint32_t mailboxid_len, unused;
 };
 
 struct disk_message {
@@ -23,6 +25,7 @@ struct disk_message {
 	uint64_t ino, size, modseq, body;
 	int64_t mtime, ctime_ns;
 	unsigned char identity[32];
+	uint64_t told, prior;
 };
 
 struct disk_journal {
@@ -34,8 +37,8 @@ struct disk_journal {
 		target_uid, blob_len;
 };
 
-_Static_assert(sizeof(struct disk_mailbox) == 80, "padded");
-_Static_assert(sizeof(struct disk_message) == 104, "padded");
+_Static_assert(sizeof(struct disk_mailbox) == 96, "padded");
+_Static_assert(sizeof(struct disk_message) == 120, "padded");
 _Static_assert(sizeof(struct disk_journal) == 80, "padded");
 
 void
@@ -104,6 +107,12 @@ get_string(struct octets value, size_t *pos, size_t len)
 	return str;
 }
 
+static uint16_t
+short_len(const char *str)
+{
+	return (uint16_t)(str != NULL ? strnlen(str, STRING_MAX) : 0);
+}
+
 void
 mailbox_encode(const struct mailbox_record *record, GByteArray *out)
 {
@@ -116,11 +125,13 @@ mailbox_encode(const struct mailbox_record *record, GByteArray *out)
 		.mtime_ns = record->mtime_ns, .parent = record->parent, .space = record->space,
 		.uidnext = record->uidnext, .exists = record->exists, .attrs = record->attrs,
 		.next_recno = record->next_recno, .messages = record->messages,
-		.children = record->children,
+		.children = record->children, .compared_ns = record->compared_ns,
+		.mailboxid_len = short_len(record->mailboxid),
 	};
 	g_byte_array_append(out, (const guint8 *)&disk, sizeof disk);
 	put_string(out, record->raw, disk.raw_len);
 	put_string(out, record->name, disk.name_len);
+	put_string(out, record->mailboxid, disk.mailboxid_len);
 }
 
 bool
@@ -132,6 +143,10 @@ mailbox_decode(struct octets value, struct mailbox_record *record_r)
 	const char *name = raw != NULL ? get_string(value, &pos, disk.name_len) : NULL;
 	if (name == NULL)
 		return false;
+	const char *mailboxid = "";
+	bool has_id = disk.fixed >= offsetof(struct disk_mailbox, unused);
+	if (has_id && (mailboxid = get_string(value, &pos, disk.mailboxid_len)) == NULL)
+		return false;
 	*record_r = (struct mailbox_record){
 		.parent = disk.parent, .ino = disk.ino, .space = disk.space,
 		.uidnext = disk.uidnext, .exists = disk.exists, .uidvalidity = disk.uidvalidity,
@@ -140,15 +155,9 @@ mailbox_decode(struct octets value, struct mailbox_record *record_r)
 		.children = disk.children, .listed = disk.listed != 0,
 		.read_only = disk.read_only != 0, .synced_ns = disk.synced_ns,
 		.mtime_ns = disk.mtime_ns, .raw = raw, .raw_len = disk.raw_len, .name = name,
-		.name_len = disk.name_len,
+		.name_len = disk.name_len, .compared_ns = disk.compared_ns, .mailboxid = mailboxid,
 	};
 	return true;
-}
-
-static uint16_t
-short_len(const char *str)
-{
-	return (uint16_t)(str != NULL ? strnlen(str, STRING_MAX) : 0);
 }
 
 void
@@ -163,6 +172,7 @@ message_encode(const struct message_record *record, GByteArray *out)
 		.uid = record->uid, .flags = record->flags, .state = record->state,
 		.ino = record->ino, .size = record->size, .modseq = record->modseq,
 		.body = record->body, .mtime = record->mtime, .ctime_ns = record->ctime_ns,
+		.told = record->told, .prior = record->prior,
 	};
 	memcpy(disk.identity, record->identity, sizeof disk.identity);
 	g_byte_array_append(out, (const guint8 *)&disk, sizeof disk);
@@ -198,6 +208,8 @@ message_decode(struct octets value, struct message_record *record_r)
 	record_r->ctime_ns = disk.ctime_ns;
 	record_r->modseq = disk.modseq;
 	record_r->body = disk.body;
+	record_r->told = disk.told;
+	record_r->prior = disk.prior;
 	memcpy(record_r->identity, disk.identity, sizeof disk.identity);
 	return true;
 }
@@ -208,7 +220,6 @@ inode_encode(const struct inode_record *record, unsigned char out_r[INODE_ROW])
 	out_r[0] = record->is_message;
 	key_u32(out_r + 1, record->mailbox);
 	key_u32(out_r + 5, record->recno);
-	key_u32(out_r + 9, record->space);
 }
 
 bool
@@ -220,7 +231,6 @@ inode_decode(struct octets value, struct inode_record *record_r)
 	record_r->is_message = in[0] != 0;
 	record_r->mailbox = key_get_u32(in + 1);
 	record_r->recno = key_get_u32(in + 5);
-	record_r->space = key_get_u32(in + 9);
 	return true;
 }
 

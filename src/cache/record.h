@@ -42,17 +42,20 @@ struct mailbox_record {
 	bool listed;            /* completely, once */
 	bool read_only;
 	int64_t synced_ns;      /* real time of the last sync */
+	int64_t compared_ns;    /* real time of the last whole comparison with the server */
 	int64_t mtime_ns;       /* grows with each change of the directory */
 	const char *raw;        /* as LIST gave it, the name for commands */
 	size_t raw_len;
 	const char *name;       /* as the mount shows it; NUL-terminated */
 	size_t name_len;
+	const char *mailboxid;  /* RFC 8474; NUL-terminated, "" for none */
 };
 
 enum message_state {
 	MESSAGE_HIDDEN = 1 << 0,    /* its deletion is pending */
 	MESSAGE_SIZE_TRUE = 1 << 1, /* the size is proven */
 	MESSAGE_NO_HEADER = 1 << 2, /* its header can't be had */
+	MESSAGE_PROBABLE = 1 << 3,  /* it may not be what its inode was before: the octets decide */
 };
 
 /* IMAP's \Deleted in `flags`, the same bit as IMAP_FLAG_DELETED (checked in mail/). */
@@ -66,17 +69,22 @@ struct message_record {
 	uint32_t state;         /* enum message_state */
 	uint64_t ino;
 	uint64_t size;          /* octets; RFC822.SIZE, or the truth once it is known */
+	uint64_t told;          /* RFC822.SIZE as the server tells it; 0: it does not */
 	int64_t mtime;          /* seconds since 1970 */
 	int64_t ctime_ns;
 	uint64_t modseq;
 	uint64_t body;          /* key of the stored body; 0: the inode number */
+	uint64_t prior;         /* PROBABLE: key of the body it had elsewhere; 0: none */
 	unsigned char identity[32];
 	const char *name;       /* NUL-terminated */
 	size_t name_len;
 	const char *keywords;   /* separated by blanks; NUL-terminated */
 	size_t keywords_len;
-	const char *emailid, *threadid, *labels; /* NUL-terminated, "" for none */
+	/* NUL-terminated, "" for none. emailid: EMAILID, X-GM-MSGID, or behind MESSAGE_GUID_PREFIX
+	 * Dovecot's X-GUID. */
+	const char *emailid, *threadid, *labels;
 };
+#define MESSAGE_GUID_PREFIX "guid:"
 
 /* Whether it is shown. */
 static inline bool
@@ -86,13 +94,13 @@ message_listed(const struct message_record *record)
 	       (record->state & MESSAGE_HIDDEN) == 0;
 }
 
-/* Where an inode number leads. */
+/* Where an inode number leads: a message is in its mailbox's present space. */
 struct inode_record {
 	bool is_message;
 	uint32_t mailbox;
-	uint32_t recno, space; /* of a message */
+	uint32_t recno; /* of a message */
 };
-#define INODE_ROW 13 /* octets */
+#define INODE_ROW 9 /* octets */
 
 enum journal_kind { JOURNAL_DELETE = 1, JOURNAL_FLAGS = 2 };
 enum journal_state {

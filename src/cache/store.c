@@ -10,6 +10,8 @@
  *     info  key         struct disk_info
  *     data  blob, no.   a chunk; a blob is one fetch of one body
  *     lru   tick, key   -
+ *     refs  blob        how many keys have it, if more than one
+ *     digest SHA-256    struct disk_digest: the blob of those octets
  *
  * It is written without waiting for the disk, so after a power cut it may be
  * damaged: a file beside it, `bodies.state`, tells under which boot of the
@@ -27,7 +29,7 @@
 #include "base/log.h"
 #include "cache/env.h"
 
-#define FORMAT       1u
+#define FORMAT       2u
 #define MAP_SIZE_MAX ((uint64_t)1 << 40)
 #define COMPACT_MIN  ((uint64_t)64 << 20)
 #define EVICT_MAX    4096 /* bodies in one transaction */
@@ -143,7 +145,9 @@ open_tables(struct cache *cache, MDB_txn *txn)
 	if ((result = mdb_dbi_open(txn, "meta", MDB_CREATE, &cache->body_meta)) != 0 ||
 	    (result = mdb_dbi_open(txn, "info", MDB_CREATE, &cache->body_info)) != 0 ||
 	    (result = mdb_dbi_open(txn, "data", MDB_CREATE, &cache->body_data)) != 0 ||
-	    (result = mdb_dbi_open(txn, "lru", MDB_CREATE, &cache->body_lru)) != 0)
+	    (result = mdb_dbi_open(txn, "lru", MDB_CREATE, &cache->body_lru)) != 0 ||
+	    (result = mdb_dbi_open(txn, "refs", MDB_CREATE, &cache->body_refs)) != 0 ||
+	    (result = mdb_dbi_open(txn, "digest", MDB_CREATE, &cache->body_digest)) != 0)
 		return result;
 	result = meta_get(txn, cache->body_meta, "uuid", uuid, sizeof uuid);
 	if (result == MDB_NOTFOUND) {
@@ -392,21 +396,118 @@ drop_chunks(struct cache *cache, MDB_txn *txn, uint64_t blob)
 	return result;
 }
 
+/* --- sharing --------------------------------------------------------------------------- */
+
+struct disk_digest {
+	uint64_t blob, size, live, chunks;
+};
+
+static uint64_t
+refs_get(struct cache *cache, MDB_txn *txn, uint64_t blob)
+{
+	unsigned char octets[8];
+	uint64_t refs = 1;
+	key_u64(octets, blob);
+	MDB_val key = VAL(octets, 8), value;
+	if (mdb_get(txn, cache->body_refs, &key, &value) == 0 && value.mv_size == sizeof refs)
+		memcpy(&refs, value.mv_data, sizeof refs);
+	return refs;
+}
+
+static int
+refs_put(struct cache *cache, MDB_txn *txn, uint64_t blob, uint64_t refs)
+{
+	unsigned char octets[8];
+	key_u64(octets, blob);
+	MDB_val key = VAL(octets, 8), value = VAL(&refs, sizeof refs);
+	int result = refs > 1 ? mdb_put(txn, cache->body_refs, &key, &value, 0)
+	                      : mdb_del(txn, cache->body_refs, &key, NULL);
+	return result == MDB_NOTFOUND ? 0 : result;
+}
+
+static bool
+digest_get(struct cache *cache, MDB_txn *txn, const unsigned char digest[DIGEST_LEN],
+           struct disk_digest *row_r)
+{
+	unsigned char octets[DIGEST_LEN];
+	memcpy(octets, digest, DIGEST_LEN);
+	MDB_val key = VAL(octets, DIGEST_LEN), value;
+	if (mdb_get(txn, cache->body_digest, &key, &value) != 0 || value.mv_size != sizeof *row_r)
+		return false;
+	memcpy(row_r, value.mv_data, sizeof *row_r);
+	return true;
+}
+
+static int
+digest_del(struct cache *cache, MDB_txn *txn, const struct disk_info *info)
+{
+	struct disk_digest row;
+	unsigned char octets[DIGEST_LEN];
+	if (info->hashed == 0 || !digest_get(cache, txn, info->digest, &row) ||
+	    row.blob != info->blob)
+		return 0;
+	memcpy(octets, info->digest, DIGEST_LEN);
+	MDB_val key = VAL(octets, DIGEST_LEN);
+	return mdb_del(txn, cache->body_digest, &key, NULL);
+}
+
+int
+store_seal(struct cache *cache, MDB_txn *txn, struct disk_info *info,
+           const unsigned char digest[DIGEST_LEN])
+{
+	struct disk_digest row = { info->blob, info->size, info->live, info->chunks };
+	unsigned char octets[DIGEST_LEN];
+	memcpy(octets, digest, DIGEST_LEN);
+	memcpy(info->digest, digest, DIGEST_LEN);
+	info->hashed = 1;
+	MDB_val key = VAL(octets, DIGEST_LEN), value = VAL(&row, sizeof row);
+	return mdb_put(txn, cache->body_digest, &key, &value, 0);
+}
+
+int
+store_link(struct cache *cache, MDB_txn *txn, struct body_counters *counters, uint64_t key,
+           const unsigned char digest[DIGEST_LEN], struct disk_info *info)
+{
+	struct disk_digest row;
+	if (!digest_get(cache, txn, digest, &row) || row.size != info->size)
+		return ENOENT;
+	/* First, lest dropping what the key had takes the blob away. */
+	int result = refs_put(cache, txn, row.blob, refs_get(cache, txn, row.blob) + 1);
+	if (result == 0)
+		result = store_drop(cache, txn, counters, key);
+	info->blob = row.blob;
+	info->live = row.live;
+	info->chunks = row.chunks;
+	info->hashed = 1;
+	memcpy(info->digest, digest, DIGEST_LEN);
+	if (result == 0)
+		result = store_lru(cache, txn, info->tick, key, true);
+	return result != 0 ? result : store_info_put(cache, txn, key, info);
+}
+
 int
 store_drop(struct cache *cache, MDB_txn *txn, struct body_counters *counters, uint64_t key)
 {
 	struct disk_info info;
 	unsigned char octets[8];
+	int result;
 	if (!store_info_get(cache, txn, key, &info))
 		return 0;
-	int result = drop_chunks(cache, txn, info.blob);
+	uint64_t refs = refs_get(cache, txn, info.blob);
+	if (refs > 1) {
+		result = refs_put(cache, txn, info.blob, refs - 1);
+	} else {
+		result = drop_chunks(cache, txn, info.blob);
+		if (result == 0)
+			result = digest_del(cache, txn, &info);
+		counters->live -= MIN(info.live, counters->live);
+	}
 	key_u64(octets, key);
 	MDB_val mdb_key = VAL(octets, 8);
 	if (result == 0)
 		result = mdb_del(txn, cache->body_info, &mdb_key, NULL);
 	if (result == 0)
 		result = store_lru(cache, txn, info.tick, key, false);
-	counters->live -= MIN(info.live, counters->live);
 	return result;
 }
 

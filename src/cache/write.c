@@ -12,9 +12,9 @@
 
 #define REAP_STEP 2000u /* messages in one transaction */
 
-static bool
-put(struct cache_txn *txn, MDB_dbi dbi, void *key_data, size_t key_len, void *data, size_t len,
-    struct fault *fault)
+bool
+txn_put(struct cache_txn *txn, MDB_dbi dbi, void *key_data, size_t key_len, void *data, size_t len,
+        struct fault *fault)
 {
 	MDB_val key = VAL(key_data, key_len), value = VAL(data, len);
 	int result = mdb_put(txn->txn, dbi, &key, &value, 0);
@@ -22,8 +22,8 @@ put(struct cache_txn *txn, MDB_dbi dbi, void *key_data, size_t key_len, void *da
 	return result == 0 || env_fault(fault, result, "the index can't be written");
 }
 
-static bool
-del(struct cache_txn *txn, MDB_dbi dbi, void *key_data, size_t key_len, struct fault *fault)
+bool
+txn_del(struct cache_txn *txn, MDB_dbi dbi, void *key_data, size_t key_len, struct fault *fault)
 {
 	MDB_val key = VAL(key_data, key_len);
 	int result = mdb_del(txn->txn, dbi, &key, NULL);
@@ -57,7 +57,7 @@ del_id(struct cache_txn *txn, MDB_dbi dbi, void *key, size_t key_len, uint32_t i
 {
 	uint32_t present;
 	return !index_get_id(&txn->view, dbi, key, key_len, &present) || present != id ||
-	       del(txn, dbi, key, key_len, fault);
+	       txn_del(txn, dbi, key, key_len, fault);
 }
 
 static bool
@@ -67,7 +67,7 @@ put_inode(struct cache_txn *txn, uint64_t ino, const struct inode_record *inode,
 	unsigned char key[8], row[INODE_ROW];
 	key_u64(key, ino);
 	inode_encode(inode, row);
-	return put(txn, txn->cache->inode, key, 8, row, INODE_ROW, fault);
+	return txn_put(txn, txn->cache->inode, key, 8, row, INODE_ROW, fault);
 }
 
 static bool
@@ -106,10 +106,10 @@ del_mailbox_rows(struct cache_txn *txn, struct mailbox_keys *keys, struct fault 
 {
 	struct cache *cache = txn->cache;
 	return del_id(txn, cache->child, keys->child, keys->child_len, keys->id, fault) &&
-	       del(txn, cache->kids, keys->kid, 8, fault) &&
+	       txn_del(txn, cache->kids, keys->kid, 8, fault) &&
 	       (keys->raw_len == 0 ||
 	        del_id(txn, cache->raw, keys->raw, keys->raw_len, keys->id, fault)) &&
-	       del(txn, cache->inode, keys->ino, 8, fault);
+	       txn_del(txn, cache->inode, keys->ino, 8, fault);
 }
 
 static bool
@@ -121,7 +121,7 @@ put_mailbox_rows(struct cache_txn *txn, const struct mailbox_record *record,
 	if (record->id != ROOT_MAILBOX &&
 	    (!put_id(txn, cache->child, keys->child, keys->child_len, keys->id,
 	             "the mailbox's shown name", fault) ||
-	     !put(txn, cache->kids, keys->kid, 8, keys->kid, 0, fault)))
+	     !txn_put(txn, cache->kids, keys->kid, 8, keys->kid, 0, fault)))
 		return false;
 	return (keys->raw_len == 0 || put_id(txn, cache->raw, keys->raw, keys->raw_len, keys->id,
 	                                     "the mailbox's name", fault)) &&
@@ -147,7 +147,7 @@ txn_mailbox_put(struct cache_txn *txn, const struct mailbox_record *record, stru
 		return false;
 	if (moved && !put_mailbox_rows(txn, record, &keys, fault))
 		return false;
-	return put(txn, txn->cache->mailbox, keys.id_key, 4, txn->buffer->data, txn->buffer->len,
+	return txn_put(txn, txn->cache->mailbox, keys.id_key, 4, txn->buffer->data, txn->buffer->len,
 	           fault);
 }
 
@@ -159,7 +159,7 @@ txn_mailbox_delete(struct cache_txn *txn, uint32_t id, struct fault *fault)
 	if (!cache_mailbox_get(&txn->view, id, &record))
 		return true;
 	return mailbox_keys(&record, &keys, fault) && del_mailbox_rows(txn, &keys, fault) &&
-	       del(txn, txn->cache->mailbox, keys.id_key, 4, fault);
+	       txn_del(txn, txn->cache->mailbox, keys.id_key, 4, fault);
 }
 
 /* --- messages -------------------------------------------------------------------------- */
@@ -167,6 +167,7 @@ txn_mailbox_delete(struct cache_txn *txn, uint32_t id, struct fault *fault)
 struct message_keys {
 	unsigned char key[8], uid[8], ino[8], name[4 + NAME_OCTETS_MAX];
 	size_t name_len;
+	struct ident_keys ident;
 };
 
 static bool
@@ -181,20 +182,40 @@ message_keys(const struct message_record *record, struct message_keys *keys_r,
 	key_u64(keys_r->ino, record->ino);
 	keys_r->name_len = index_named_key(keys_r->name, record->space, record->name,
 	                                   record->name_len);
+	ident_keys(record, &keys_r->ident);
 	return true;
 }
 
-/* Forgets the inode number if it leads to that record. */
+/* Whether the inode number leads to another record than (space, recno). */
+static bool
+lives_elsewhere(struct cache_view *view, uint64_t ino, uint32_t space, uint32_t recno)
+{
+	struct message_record record;
+	uint32_t mailbox;
+	return cache_message_by_ino(view, ino, &mailbox, &record) &&
+	       (record.space != space || record.recno != recno);
+}
+
+/* Forgets the inode number, unless another record has it. */
 static bool
 del_message_inode(struct cache_txn *txn, uint64_t ino, uint32_t space, uint32_t recno,
                   struct fault *fault)
 {
-	struct inode_record inode;
 	unsigned char key[8];
 	key_u64(key, ino);
-	return !cache_inode_get(&txn->view, ino, &inode) || !inode.is_message ||
-	       inode.space != space || inode.recno != recno ||
-	       del(txn, txn->cache->inode, key, 8, fault);
+	return ino == 0 || lives_elsewhere(&txn->view, ino, space, recno) ||
+	       txn_del(txn, txn->cache->inode, key, 8, fault);
+}
+
+/* The rows of one kind of identity, from what they were to what they shall be. */
+static bool
+move_ident(struct cache_txn *txn, unsigned char *old, size_t old_len, unsigned char *new,
+           size_t new_len, struct fault *fault)
+{
+	if (same((const char *)old, old_len, (const char *)new, new_len))
+		return true;
+	return (old_len == 0 || txn_del(txn, txn->cache->ident, old, old_len + 8, fault)) &&
+	       (new_len == 0 || txn_put(txn, txn->cache->ident, new, new_len + 8, new, 0, fault));
 }
 
 bool
@@ -204,24 +225,23 @@ txn_message_put(struct cache_txn *txn, uint32_t mailbox, const struct message_re
 	struct cache *cache = txn->cache;
 	struct message_record old;
 	struct message_keys keys, old_keys;
-	struct inode_record inode = { true, mailbox, record->recno, record->space };
+	struct inode_record inode = { true, mailbox, record->recno };
 	if (!message_keys(record, &keys, fault))
 		return false;
 	bool known = cache_message_get(&txn->view, record->space, record->recno, &old);
 	bool new_name = !known || !same(old.name, old.name_len, record->name, record->name_len);
 	bool new_uid = !known || old.uid != record->uid;
 	bool new_ino = !known || old.ino != record->ino;
-	if (known && new_name && !message_keys(&old, &old_keys, fault))
+	if (known && !message_keys(&old, &old_keys, fault))
 		return false;
+	if (!known)
+		old_keys.ident.emailid_len = old_keys.ident.header_len = 0;
+	uint64_t old_ino = known ? old.ino : 0;
 	g_byte_array_set_size(txn->buffer, 0);
 	message_encode(record, txn->buffer);
-	if (known && new_uid) {
-		index_pair_key(old_keys.uid, record->space, old.uid);
-		if (!del_id(txn, cache->uid, old_keys.uid, 8, record->recno, fault))
-			return false;
-	}
-	if (known && new_ino &&
-	    !del_message_inode(txn, old.ino, record->space, record->recno, fault))
+	if (known && new_uid && !del_id(txn, cache->uid, old_keys.uid, 8, record->recno, fault))
+		return false;
+	if (new_ino && !del_message_inode(txn, old_ino, record->space, record->recno, fault))
 		return false;
 	if (known && new_name &&
 	    !del_id(txn, cache->name, old_keys.name, old_keys.name_len, record->recno, fault))
@@ -231,9 +251,15 @@ txn_message_put(struct cache_txn *txn, uint32_t mailbox, const struct message_re
 	if (new_name && !put_id(txn, cache->name, keys.name, keys.name_len, record->recno,
 	                        "the message's name", fault))
 		return false;
-	if (new_ino && !put_inode(txn, record->ino, &inode, fault))
+	if (new_ino && key_get_u64(keys.ino) != 0 &&
+	    !put_inode(txn, key_get_u64(keys.ino), &inode, fault))
 		return false;
-	return put(txn, cache->message, keys.key, 8, txn->buffer->data, txn->buffer->len, fault);
+	if (!move_ident(txn, old_keys.ident.emailid, old_keys.ident.emailid_len, keys.ident.emailid,
+	                keys.ident.emailid_len, fault) ||
+	    !move_ident(txn, old_keys.ident.header, old_keys.ident.header_len, keys.ident.header,
+	                keys.ident.header_len, fault))
+		return false;
+	return txn_put(txn, cache->message, keys.key, 8, txn->buffer->data, txn->buffer->len, fault);
 }
 
 bool
@@ -247,14 +273,31 @@ txn_message_delete(struct cache_txn *txn, const struct message_record *record, s
 	       del_id(txn, cache->name, keys.name, keys.name_len, recno, fault) &&
 	       del_id(txn, cache->uid, keys.uid, 8, recno, fault) &&
 	       del_message_inode(txn, ino, space, recno, fault) &&
-	       del(txn, cache->message, keys.key, 8, fault);
+	       move_ident(txn, keys.ident.emailid, keys.ident.emailid_len, NULL, 0, fault) &&
+	       move_ident(txn, keys.ident.header, keys.ident.header_len, NULL, 0, fault) &&
+	       txn_del(txn, cache->message, keys.key, 8, fault);
 }
 
 /* --- spaces ---------------------------------------------------------------------------- */
 
-bool
-txn_space_delete(struct cache_txn *txn, uint32_t space, unsigned max, bool *more_r,
-                 struct fault *fault)
+/* One of a space that is no longer wanted. */
+static bool
+discard(struct cache_txn *txn, const struct message_record *record, struct fault *fault)
+{
+	struct tomb_record tomb = { .message = *record };
+	struct inode_record inode;
+	struct tomb_record later; /* of the place that it had moved to */
+	if (cache_tomb_get(&txn->view, record->ino, &later))
+		return txn_message_delete(txn, record, fault);
+	if (cache_inode_get(&txn->view, record->ino, &inode))
+		tomb.mailbox = inode.mailbox;
+	return txn_message_bury(txn, &tomb, fault);
+}
+
+/* Up to `max` messages of a space; *more_r: there are others left. */
+static bool
+space_delete(struct cache_txn *txn, uint32_t space, unsigned max, bool *more_r,
+             struct fault *fault)
 {
 	struct message_record record;
 	uint32_t uid;
@@ -265,12 +308,12 @@ txn_space_delete(struct cache_txn *txn, uint32_t space, unsigned max, bool *more
 			return true;
 		}
 		if (cache_message_by_uid(&txn->view, space, uid, &record)) {
-			if (!txn_message_delete(txn, &record, fault))
+			if (!discard(txn, &record, fault))
 				return false;
 			continue;
 		}
 		unsigned char key[8]; /* a row that leads nowhere must not stop the walk */
-		if (!del(txn, txn->cache->uid, key, index_pair_key(key, space, uid), fault))
+		if (!txn_del(txn, txn->cache->uid, key, index_pair_key(key, space, uid), fault))
 			return false;
 	}
 	return true;
@@ -283,7 +326,7 @@ txn_space_retire(struct cache_txn *txn, uint32_t space, struct fault *fault)
 	if (space == 0)
 		return true;
 	key_u32(key, space);
-	if (!put(txn, txn->cache->reap, key, 4, key, 0, fault))
+	if (!txn_put(txn, txn->cache->reap, key, 4, key, 0, fault))
 		return false;
 	/* Should the transaction not be committed, the writer looks in vain, which harms nothing. */
 	atomic_store(&txn->cache->reaping, true);
@@ -295,20 +338,19 @@ txn_reap(struct cache_txn *txn, bool *more_r, struct fault *fault)
 {
 	MDB_cursor *cursor;
 	MDB_val key, value;
-	*more_r = false;
 	if (mdb_cursor_open(txn->txn, txn->cache->reap, &cursor) != 0)
 		return true;
 	bool found = mdb_cursor_get(cursor, &key, &value, MDB_FIRST) == 0 && key.mv_size == 4;
 	uint32_t space = found ? key_get_u32(key.mv_data) : 0;
 	mdb_cursor_close(cursor);
 	if (!found)
-		return true;
+		return txn_tombs_expire(txn, more_r, fault);
 	bool left;
 	unsigned char done[4];
 	key_u32(done, space);
 	*more_r = true;
-	return txn_space_delete(txn, space, REAP_STEP, &left, fault) &&
-	       (left || del(txn, txn->cache->reap, done, 4, fault));
+	return space_delete(txn, space, REAP_STEP, &left, fault) &&
+	       (left || txn_del(txn, txn->cache->reap, done, 4, fault));
 }
 
 bool
@@ -334,7 +376,7 @@ txn_meta_put(struct cache_txn *txn, const char *name, const void *data, size_t l
 	g_byte_array_set_size(txn->buffer, 0);
 	if (len > 0)
 		g_byte_array_append(txn->buffer, data, (guint)len);
-	return put(txn, txn->cache->meta, key, name_len, txn->buffer->data, len, fault);
+	return txn_put(txn, txn->cache->meta, key, name_len, txn->buffer->data, len, fault);
 }
 
 static bool
@@ -395,7 +437,7 @@ txn_journal_put(struct cache_txn *txn, const struct journal_record *record, stru
 	key_u64(key, record->seq);
 	g_byte_array_set_size(txn->buffer, 0);
 	journal_encode(record, txn->buffer);
-	return put(txn, txn->cache->journal, key, 8, txn->buffer->data, txn->buffer->len, fault);
+	return txn_put(txn, txn->cache->journal, key, 8, txn->buffer->data, txn->buffer->len, fault);
 }
 
 bool
@@ -403,5 +445,5 @@ txn_journal_delete(struct cache_txn *txn, uint64_t seq, struct fault *fault)
 {
 	unsigned char key[8];
 	key_u64(key, seq);
-	return del(txn, txn->cache->journal, key, 8, fault);
+	return txn_del(txn, txn->cache->journal, key, 8, fault);
 }

@@ -17,6 +17,7 @@
 #define QUEUE_OCTETS_MAX ((size_t)16 << 20)
 #define COMMIT_EVERY_NS  CLOCK_SEC
 #define TEND_EVERY_NS    (5 * CLOCK_SEC)
+#define EXPIRE_EVERY_NS  (3600 * CLOCK_SEC)
 /* What one transaction may hold: its changed pages are on the heap until it ends. */
 #define TASKS_MAX        4096u
 #define PUTS_MAX         12000u
@@ -34,7 +35,7 @@ struct writer {
 	GPtrArray *tasks;      /* in hand: those that ran in it */
 	size_t octets;         /* of those */
 	bool urgent;           /* one of those is */
-	int64_t committed_ns, tended_ns;
+	int64_t committed_ns, tended_ns, expired_ns;
 };
 
 void
@@ -230,13 +231,18 @@ tend(struct writer *writer)
 	writer->tended_ns = clock_boot_ns();
 	store_tend(writer->cache);
 	overlay_purge(writer->cache);
+	if (clock_boot_ns() - writer->expired_ns >= EXPIRE_EVERY_NS) {
+		writer->expired_ns = clock_boot_ns();
+		atomic_store(&writer->cache->reaping, true);
+	}
 }
 
 static void *
 writer_thread(void *data)
 {
 	struct writer writer = { .cache = data, .tasks = g_ptr_array_new(),
-		                 .tended_ns = clock_boot_ns() };
+		                 .tended_ns = clock_boot_ns(),
+		                 .expired_ns = clock_boot_ns() };
 	struct cache *cache = data;
 	bool stop = false;
 	pthread_setname_np(pthread_self(), "imapfs-index");

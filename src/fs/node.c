@@ -21,7 +21,7 @@ node_get(struct cache_view *view, uint64_t ino, struct node *node_r)
 	node_r->is_message = inode.is_message;
 	if (!inode.is_message)
 		return node_r->mailbox.ino == ino;
-	return cache_message_get(view, inode.space, inode.recno, &node_r->message) &&
+	return cache_message_get(view, node_r->mailbox.space, inode.recno, &node_r->message) &&
 	       node_r->message.ino == ino;
 }
 

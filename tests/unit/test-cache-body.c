@@ -140,8 +140,16 @@ test_chunks_and_origins(void **state)
 	assert_true(body_put_chunk(f->cache, 1, 7, 2, data + BODY_CHUNK * 2, 100, NULL));
 	assert_true(is_complete(f, 1, &found));
 	assert_int_equal(read_back(f, 1, 0, size, data), size);
-	/* Another origin drops it. */
+	/* A complete one is the message's, whatever its origin; one of another size is not. */
 	assert_true(body_begin(f->cache, 1, 9, size, NULL));
+	assert_int_equal(read_back(f, 1, 0, size, data), size);
+	assert_true(body_put_chunk(f->cache, 1, 9, 0, data + 5, BODY_CHUNK, NULL));
+	assert_int_equal(read_back(f, 1, 0, size, data), size);
+	assert_true(body_begin(f->cache, 1, 9, size + 1, NULL));
+	assert_int_equal(read_back(f, 1, 0, 10, data), 0);
+	/* A part of one is continued under its origin alone. */
+	assert_true(body_put_chunk(f->cache, 1, 9, 0, data, BODY_CHUNK, NULL));
+	assert_true(body_begin(f->cache, 1, 10, size + 1, NULL));
 	assert_int_equal(read_back(f, 1, 0, 10, data), 0);
 	body_drop(f->cache, 1);
 	assert_false(is_complete(f, 1, &found));
@@ -156,6 +164,7 @@ test_eviction(void **state)
 	uint64_t size;
 	body_pin(f->cache, 1000);
 	for (uint64_t key = 1000; key < 1200; key++) {
+		memcpy(data, &key, sizeof key);
 		assert_true(body_put(f->cache, key, 1, data, 100000, NULL));
 		assert_true(body_stored(f->cache) <= 4u << 20);
 	}
@@ -173,6 +182,188 @@ test_eviction(void **state)
 	assert_false(is_complete(f, 5, &size));
 	g_free(large);
 	g_free(data);
+}
+
+static bool
+are_same(struct fixture *f, uint64_t a, uint64_t b)
+{
+	struct cache_view *view = cache_view_begin(f->cache);
+	struct body_info first, second;
+	bool same = false;
+	bool known = body_same(view, a, b, &same);
+	assert_true(known == (body_info_get(view, a, &first) && first.complete &&
+	                      body_info_get(view, b, &second) && second.complete));
+	assert_true(!known || same == (first.blob == second.blob));
+	cache_view_end(view);
+	return known && same;
+}
+
+static void
+test_equal_octets_are_stored_once(void **state)
+{
+	struct fixture *f = *state;
+	size_t size = BODY_CHUNK + 1000;
+	unsigned char *data = pattern(size, 4);
+	assert_true(body_put(f->cache, 1, 1, data, size, NULL));
+	uint64_t stored = body_stored(f->cache);
+	assert_true(body_put(f->cache, 2, 2, data, size, NULL));
+	assert_true(body_put(f->cache, 2, 2, data, size, NULL)); /* again */
+	assert_int_equal(body_stored(f->cache), stored);
+	/* In chunks, last one first. */
+	assert_true(body_begin(f->cache, 3, 3, size, NULL));
+	assert_true(body_put_chunk(f->cache, 3, 3, 1, data + BODY_CHUNK, 1000, NULL));
+	assert_false(are_same(f, 1, 3));
+	assert_true(body_put_chunk(f->cache, 3, 3, 0, data, BODY_CHUNK, NULL));
+	assert_true(are_same(f, 1, 2) && are_same(f, 2, 3));
+	assert_int_equal(body_stored(f->cache), stored);
+	data[size - 1] ^= 1;
+	assert_true(body_put(f->cache, 4, 4, data, size, NULL));
+	assert_false(are_same(f, 1, 4));
+	assert_int_equal(body_stored(f->cache), 2 * stored);
+	data[size - 1] ^= 1;
+	/* Each goes alone, the octets with the last. */
+	body_drop(f->cache, 1);
+	assert_int_equal(read_back(f, 2, 0, size, data), size);
+	body_drop(f->cache, 2);
+	cache_close(&f->cache);
+	open_cache(f, 4u << 20);
+	assert_int_equal(read_back(f, 3, 0, size, data), size);
+	body_drop(f->cache, 3);
+	assert_int_equal(body_stored(f->cache), stored);
+	assert_true(body_put(f->cache, 1, 1, data, size, NULL));
+	assert_int_equal(read_back(f, 1, 0, size, data), size);
+	assert_int_equal(body_stored(f->cache), 2 * stored);
+	g_free(data);
+}
+
+/* Random bodies of few kinds under few keys, against what they must be. */
+static void
+test_sharing_against_a_model(void **state)
+{
+	struct fixture *f = *state;
+	enum { KEYS = 24, KINDS = 6 };
+	int model[KEYS];
+	unsigned char *kinds[KINDS];
+	static const size_t sizes[KINDS] = { 10, 5000, 70000, BODY_CHUNK, BODY_CHUNK + 1, 600000 };
+	GRand *rand = g_rand_new_with_seed(20261124);
+	for (int i = 0; i < KINDS; i++)
+		kinds[i] = pattern(sizes[i], (unsigned)i + 50);
+	for (int i = 0; i < KEYS; i++)
+		model[i] = -1;
+	for (int step = 0; step < 3000; step++) {
+		int key = g_rand_int_range(rand, 0, KEYS), kind = g_rand_int_range(rand, 0, KINDS);
+		int what = g_rand_int_range(rand, 0, 3);
+		uint64_t id = 100 + (uint64_t)key;
+		if (what == 0) {
+			body_drop(f->cache, id);
+			model[key] = -1;
+			continue;
+		}
+		if (what == 1) {
+			assert_true(body_put(f->cache, id, 1, kinds[kind], sizes[kind], NULL));
+		} else if (model[key] == -1) {
+			assert_true(body_begin(f->cache, id, 1, sizes[kind], NULL));
+			for (size_t at = 0; at < sizes[kind]; at += BODY_CHUNK)
+				assert_true(body_put_chunk(f->cache, id, 1, (uint32_t)(at / BODY_CHUNK),
+				                           kinds[kind] + at,
+				                           MIN(sizes[kind] - at, BODY_CHUNK), NULL));
+		} else {
+			continue;
+		}
+		model[key] = kind;
+	}
+	uint64_t live = 0, alone, size;
+	bool there[KINDS] = { false };
+	for (int i = 0; i < KEYS; i++) {
+		uint64_t id = 100 + (uint64_t)i;
+		assert_true(is_complete(f, id, &size) == (model[i] >= 0));
+		if (model[i] < 0)
+			continue;
+		assert_int_equal(size, sizes[model[i]]);
+		assert_int_equal(read_back(f, id, 0, size, kinds[model[i]]), size);
+		there[model[i]] = true;
+	}
+	uint64_t stored = body_stored(f->cache);
+	for (int i = 0; i < KEYS; i++)
+		body_drop(f->cache, 100 + (uint64_t)i);
+	assert_int_equal(body_stored(f->cache), 0);
+	for (int i = 0; i < KINDS; i++) {
+		assert_true(body_put(f->cache, 1, 1, kinds[i], sizes[i], NULL));
+		alone = body_stored(f->cache);
+		live += there[i] ? alone : 0;
+		body_drop(f->cache, 1);
+		g_free(kinds[i]);
+	}
+	assert_int_equal(stored, live);
+	g_rand_free(rand);
+}
+
+static void
+expect_digest(struct fixture *f, const char *body, size_t len, size_t header)
+{
+	unsigned char got[32], wanted[32];
+	gsize digest_len = sizeof wanted;
+	GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
+	g_checksum_update(sum, (const guchar *)body, (gssize)header);
+	g_checksum_get_digest(sum, wanted, &digest_len);
+	g_checksum_free(sum);
+	assert_true(body_put(f->cache, 7, 1, body, len, NULL));
+	struct cache_view *view = cache_view_begin(f->cache);
+	assert_true(body_header_digest(view, 7, got));
+	cache_view_end(view);
+	assert_memory_equal(got, wanted, sizeof got);
+}
+
+static void
+test_header_sections(void **state)
+{
+	struct fixture *f = *state;
+	unsigned char digest[32];
+	expect_digest(f, "A: b\r\n\r\nbody\r\n\r\nmore", 24, 8);
+	expect_digest(f, "A: b\nC: d\n\nbody", 15, 11);
+	expect_digest(f, "\r\nbody", 6, 2);
+	expect_digest(f, "A: b\r\n", 6, 6);
+	/* The empty line stands across a chunk's border. */
+	for (unsigned before = 0; before < 4; before++) {
+		char *text = g_malloc(BODY_CHUNK + 100);
+		memset(text, 'x', BODY_CHUNK + 100);
+		memcpy(text + BODY_CHUNK - before, "\r\n\r\n", 4);
+		expect_digest(f, text, BODY_CHUNK + 100, BODY_CHUNK - before + 4);
+		g_free(text);
+	}
+	char *endless = g_malloc(2u << 20);
+	memset(endless, 'x', 2u << 20);
+	assert_true(body_put(f->cache, 8, 1, endless, 2u << 20, NULL));
+	g_free(endless);
+	assert_true(body_begin(f->cache, 9, 1, 100, NULL));
+	struct cache_view *view = cache_view_begin(f->cache);
+	assert_false(body_header_digest(view, 8, digest));
+	assert_false(body_header_digest(view, 9, digest));
+	assert_false(body_header_digest(view, 10, digest));
+	cache_view_end(view);
+}
+
+/* What others share stays when one of them is evicted, and while one of them is pinned. */
+static void
+test_eviction_of_shared_bodies(void **state)
+{
+	struct fixture *f = *state;
+	unsigned char *data = pattern(100000, 9), *other = pattern(100000, 10);
+	uint64_t size;
+	for (uint64_t key = 1; key <= 3; key++)
+		assert_true(body_put(f->cache, key, 1, data, 100000, NULL));
+	body_pin(f->cache, 2);
+	for (uint64_t key = 1000; key < 1200; key++) {
+		memcpy(other, &key, sizeof key);
+		assert_true(body_put(f->cache, key, 1, other, 100000, NULL));
+		assert_true(body_stored(f->cache) <= 4u << 20);
+	}
+	assert_false(is_complete(f, 1, &size));
+	assert_true(is_complete(f, 2, &size));
+	assert_int_equal(read_back(f, 2, 0, 100000, data), 100000);
+	body_unpin(f->cache, 2);
+	g_free(data);
+	g_free(other);
 }
 
 static void
@@ -210,6 +401,10 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_whole_bodies, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_chunks_and_origins, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_eviction, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_equal_octets_are_stored_once, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_sharing_against_a_model, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_header_sections, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_eviction_of_shared_bodies, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_another_index_gets_no_bodies, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_without_a_place_for_bodies, set_up, tear_down),
 	};

@@ -352,8 +352,9 @@ storm_run(struct cache_txn *txn, void *data, struct fault *fault)
 	struct message_record record;
 	uint64_t ino;
 	if (step % 3 == 2 && cache_message_by_uid(cache_txn_view(txn), SPACE, uid, &record))
-		return txn_message_delete(txn, &record, fault);
-	return txn_ino_alloc(txn, &ino, fault) && put_message(txn, SPACE, uid, 0, 0, fault) &&
+		return txn_message_bury(txn, &(struct tomb_record){ .message = record }, fault);
+	return txn_ino_alloc(txn, &ino, fault) && txn_tomb_delete(txn, 1000 + uid, fault) &&
+	       put_message(txn, SPACE, uid, 0, 0, fault) &&
 	       txn_meta_put(txn, "step", &step, sizeof step, fault);
 }
 
@@ -511,6 +512,8 @@ static bool
 realistic_run(struct cache_txn *txn, void *data, struct fault *fault)
 {
 	uint32_t first = GPOINTER_TO_UINT(data);
+	if (first == 1 && !put_box(txn, SPACE, fault))
+		return false;
 	for (uint32_t uid = first; uid < first + 500; uid++) {
 		char name[100];
 		uint64_t ino;
@@ -519,6 +522,7 @@ realistic_run(struct cache_txn *txn, void *data, struct fault *fault)
 		           uid * 2654435761u);
 		struct message_record record = { .space = SPACE, .recno = uid, .uid = uid,
 			                         .name = name, .name_len = strlen(name) };
+		key_u32(record.identity, uid * 2654435761u);
 		if (!txn_name_free(txn, SPACE, name, record.name_len) ||
 		    !txn_ino_alloc(txn, &ino, fault))
 			return false;

@@ -21,8 +21,9 @@
 #include "cache/body.h"
 #include "cache/cache.h"
 
-#define SPACE   1u
-#define MAILBOX 1u
+#define SPACE       1u
+#define MAILBOX     1u
+#define MAILBOX_INO (UINT64_C(1) << 40)
 
 struct fixture {
 	char dir[64], state_dir[80], body_dir[80];
@@ -80,18 +81,36 @@ must_run(struct cache *cache, bool (*run)(struct cache_txn *, void *, struct fau
 		fail_msg("%s", fault.text);
 }
 
-/* Message `uid`, of record number uid and inode 1000 + uid, named "uid.eml". */
+/* MAILBOX, of that present space. */
+static inline bool
+put_box(struct cache_txn *txn, uint32_t space, struct fault *fault)
+{
+	const struct mailbox_record record = {
+		.id = MAILBOX, .parent = ROOT_MAILBOX, .ino = MAILBOX_INO, .space = space,
+		.raw = "Box", .raw_len = 3, .name = "Box", .name_len = 3,
+	};
+	return txn_mailbox_put(txn, &record, fault);
+}
+
+/* Message `uid` of MAILBOX, of record number uid and inode 1000 + uid, named "uid.eml", with
+ * identities of its own. The mailbox, if it is not there yet, gets SPACE. */
 static inline bool
 put_message(struct cache_txn *txn, uint32_t space, uint32_t uid, uint32_t flags, uint32_t state,
             struct fault *fault)
 {
-	char name[32];
+	char name[32], emailid[32];
 	g_snprintf(name, sizeof name, "%u.eml", uid);
-	const struct message_record record = {
+	g_snprintf(emailid, sizeof emailid, "E%u", uid);
+	struct message_record record = {
 		.space = space, .recno = uid, .uid = uid, .flags = flags, .state = state,
 		.ino = 1000 + uid, .size = uid, .name = name, .name_len = strlen(name),
+		.emailid = emailid,
 	};
-	return txn_message_put(txn, MAILBOX, &record, fault);
+	key_u32(record.identity, uid);
+	struct mailbox_record box;
+	return (cache_mailbox_get(cache_txn_view(txn), MAILBOX, &box) ||
+	        put_box(txn, SPACE, fault)) &&
+	       txn_message_put(txn, MAILBOX, &record, fault);
 }
 
 struct range {
@@ -139,6 +158,37 @@ count_listed(struct cache *cache, uint64_t *sum_r)
 	if (sum_r != NULL)
 		*sum_r = sum;
 	return count;
+}
+
+static inline void
+must_check(struct cache *cache)
+{
+	struct fault fault = { 0 };
+	if (!cache_check(cache, &fault))
+		fail_msg("%s", fault.text);
+}
+
+static inline bool
+retire_run(struct cache_txn *txn, void *data, struct fault *fault)
+{
+	const uint32_t *space = data;
+	return txn_space_retire(txn, *space, fault);
+}
+
+/* Until a retired space is reaped. */
+static inline void
+wait_until_empty(struct cache *cache, uint32_t space)
+{
+	bool left = true;
+	uint32_t uid;
+	for (int i = 0; i < 1000 && left; i++) {
+		struct cache_view *view = cache_view_begin(cache);
+		left = cache_uid_next(view, space, 0, &uid);
+		cache_view_end(view);
+		if (left)
+			usleep(10000);
+	}
+	assert_false(left);
 }
 
 #endif
