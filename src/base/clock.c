@@ -27,6 +27,12 @@ clock_real_ns(void)
 	return read_clock(CLOCK_REALTIME);
 }
 
+int64_t
+clock_slept_ns(void)
+{
+	return read_clock(CLOCK_BOOTTIME) - read_clock(CLOCK_MONOTONIC);
+}
+
 int
 clock_poll_ms(int64_t deadline_ns)
 {

@@ -15,6 +15,10 @@
 int64_t clock_boot_ns(void);
 /* Nanoseconds since 1970 (CLOCK_REALTIME). */
 int64_t clock_real_ns(void);
+/* Nanoseconds that the machine has slept since it started: what CLOCK_BOOTTIME has and
+ * CLOCK_MONOTONIC has not. Two readings of it differ by the sleep between them, and by some
+ * microseconds. */
+int64_t clock_slept_ns(void);
 /* Milliseconds from now to deadline (boottime ns), rounded up, for poll(2): 0 when past. */
 int clock_poll_ms(int64_t deadline_ns);
 

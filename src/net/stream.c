@@ -33,6 +33,7 @@
 struct stream {
 	int fd;
 	int cancel_fds[2]; /* our own, and the one of who connects */
+	int wake_fd;
 	unsigned timeout_s;
 	int64_t end_ns;
 	struct tls *tls;
@@ -58,6 +59,7 @@ stream_new(int fd, unsigned timeout_s)
 	 */
 	stream->cancel_fds[0] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	stream->cancel_fds[1] = -1;
+	stream->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	stream->timeout_s = timeout_s;
 	stream_touch(stream);
 	return stream;
@@ -86,6 +88,8 @@ stream_free(struct stream **stream)
 	close(old->fd);
 	if (old->cancel_fds[0] >= 0)
 		close(old->cancel_fds[0]);
+	if (old->wake_fd >= 0)
+		close(old->wake_fd);
 	buffer_release(&old->wire_in);
 	buffer_release(&old->plain_in);
 	buffer_release(&old->text_in);
@@ -119,6 +123,13 @@ stream_cancel(struct stream *stream)
 {
 	if (stream->cancel_fds[0] >= 0)
 		eventfd_write(stream->cancel_fds[0], 1);
+}
+
+void
+stream_wake(struct stream *stream)
+{
+	if (stream->wake_fd >= 0)
+		eventfd_write(stream->wake_fd, 1);
 }
 
 bool
@@ -384,6 +395,42 @@ stream_fill(struct stream *stream, const char **data_r, size_t *len_r, struct fa
 		bool got;
 		if (!wait_socket(stream, POLLIN, fault) || !receive(stream, &got, fault))
 			return false;
+	}
+}
+
+static bool
+take_wake(struct stream *stream)
+{
+	eventfd_t count;
+	return stream->wake_fd >= 0 && eventfd_read(stream->wake_fd, &count) == 0;
+}
+
+bool
+stream_listen(struct stream *stream, int64_t until_ns, enum stream_event *event_r,
+              struct fault *fault)
+{
+	for (;;) {
+		struct pollfd fds[4] = { { .fd = stream->fd, .events = POLLIN },
+			                 { .fd = stream->cancel_fds[0], .events = POLLIN },
+			                 { .fd = stream->cancel_fds[1], .events = POLLIN },
+			                 { .fd = stream->wake_fd, .events = POLLIN } };
+		if (stream->eof)
+			return fault_set(fault, FAULT_UNREACHABLE,
+					 "the server closed the connection");
+		int ready = poll(fds, 4, clock_poll_ms(until_ns));
+		if (ready < 0 && errno != EINTR)
+			return socket_fault(errno, fault);
+		if (!check_cancelled(stream, fault))
+			return false;
+		if (take_wake(stream))
+			*event_r = STREAM_WOKEN;
+		else if (ready > 0 && fds[0].revents != 0)
+			*event_r = STREAM_READABLE;
+		else if (clock_boot_ns() >= until_ns)
+			*event_r = STREAM_OVER;
+		else
+			continue; /* poll(2) goes by a clock that stops while the machine sleeps */
+		return true;
 	}
 }
 

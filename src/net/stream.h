@@ -78,6 +78,18 @@ bool stream_flush(struct stream *stream, struct fault *fault);
 /* Sends close_notify if that needs no waiting. */
 void stream_goodbye(struct stream *stream);
 
+enum stream_event {
+	STREAM_READABLE, /* stream_poll() may have something */
+	STREAM_WOKEN,    /* stream_wake() was called since the last time that this was told */
+	STREAM_OVER,     /* until_ns (boottime) has come */
+};
+/* Waits for what may come unasked, for however long: no timeout holds here but until_ns. False:
+ * FAULT_CANCELLED, FAULT_UNREACHABLE (the peer has closed). */
+bool stream_listen(struct stream *stream, int64_t until_ns, enum stream_event *event_r,
+                   struct fault *fault);
+/* Any thread: the owner's current stream_listen() or the next one returns STREAM_WOKEN. */
+void stream_wake(struct stream *stream);
+
 /* Sleeps; counts as progress. False: FAULT_CANCELLED. */
 bool stream_pause(struct stream *stream, unsigned ms, struct fault *fault);
 

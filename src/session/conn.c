@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A connection's reading and writing: see conn.h. Opening one is in login.c,
- * what responses mean in respond.c, the selected mailbox in mailbox.c.
+ * what responses mean in respond.c, the selected mailbox in mailbox.c, listening in push.c.
  */
 #include "config.h"
 
@@ -437,6 +437,7 @@ uint32_t
 conn_send(struct conn *conn, struct imap_command *command)
 {
 	struct pending *pending = g_new0(struct pending, 1);
+	g_assert(conn->idle_tag == 0);
 	if (++conn->last_tag == 0)
 		conn->last_tag = 1;
 	pending->tag = conn->last_tag;
@@ -493,4 +494,13 @@ bool
 conn_noop(struct conn *conn, struct fault *fault)
 {
 	return conn_run(conn, conn_command(conn, "NOOP"), NULL, fault);
+}
+
+bool
+conn_probe(struct conn *conn, unsigned seconds, struct fault *fault)
+{
+	stream_set_end(conn->stream, clock_boot_ns() + (int64_t)seconds * CLOCK_SEC);
+	bool ok = conn_noop(conn, fault);
+	stream_set_end(conn->stream, 0);
+	return ok;
 }

@@ -137,7 +137,7 @@ struct conn_reply {
 	enum imap_status status;  /* OK, NO, BAD */
 	enum imap_code code;
 	char text[200];           /* what the server said, cut, without the code */
-	char *code_args;          /* as words, `1:5,7` of MODIFIED; NULL: none */
+	char *code_args;          /* as words, `1:5,7` of MODIFIED, without parentheses; NULL: none */
 	bool has_number;
 	uint64_t number;          /* of HIGHESTMODSEQ and the like */
 	bool has_appenduid;
@@ -176,6 +176,8 @@ bool conn_reply_fault(const struct conn_reply *reply, struct fault *fault, const
 
 /* NOOP, which lets the server tell what is new. */
 bool conn_noop(struct conn *conn, struct fault *fault);
+/* The same, to be answered within so many seconds: whether the line is alive. */
+bool conn_probe(struct conn *conn, unsigned seconds, struct fault *fault);
 
 /* --- the mailbox ----------------------------------------------------------------------- */
 
@@ -212,5 +214,52 @@ bool conn_select(struct conn *conn, const char *raw, size_t len, bool examine, c
 const struct conn_mailbox *conn_selected(const struct conn *conn);
 /* UNSELECT (RFC 3691) where offered; else nothing is done (never CLOSE, which expunges). */
 bool conn_unselect(struct conn *conn, struct fault *fault);
+
+/* --- listening to what the server says unasked ------------------------------------------ */
+
+/*
+ * IDLE (RFC 2177): the selected mailbox; conn_idle(), conn_listen() as often as wanted, and
+ * conn_idle_end() before any other command. NOTIFY (RFC 5465): all mailboxes of the personal
+ * namespaces, without selecting any; conn_notify() once, then conn_listen() whenever no command is
+ * under way. What comes goes to the handler, as ever.
+ */
+
+/* Begins an IDLE; true when the server is listening with us. False, and the connection goes on: it
+ * was refused (BAD: and banned). False, and it doesn't: the `+` has not come within 15 seconds
+ * (FAULT_TIMEOUT; IDLE is banned), and all that breaks a line. */
+bool conn_idle(struct conn *conn, struct fault *fault);
+/* DONE, if the server hasn't ended it itself, and what comes up to the tagged reply. */
+bool conn_idle_end(struct conn *conn, struct fault *fault);
+
+enum conn_event {
+	CONN_EVENT_MESSAGES = 1 << 0, /* MessageNew, MessageExpunge */
+	CONN_EVENT_FLAGS = 1 << 1,    /* only of mailboxes that have mod-sequences */
+	CONN_EVENT_MAILBOXES = 1 << 2,
+	CONN_EVENT_SUBSCRIPTIONS = 1 << 3,
+	CONN_EVENT_ALL = (1 << 4) - 1,
+};
+/*
+ * NOTIFY SET STATUS: a STATUS response for each mailbox comes before it returns, later one for each
+ * that changes (with at least the items that changed), and LIST responses for mailboxes that come,
+ * go and are renamed. *events_r: those that the server can do, MESSAGES among them. May be repeated,
+ * for a STATUS of all. False, and the connection goes on: NOTIFY was refused, and is banned; or it
+ * was too much for the server (NOTIFICATIONOVERFLOW).
+ */
+bool conn_notify(struct conn *conn, unsigned *events_r, struct fault *fault);
+
+enum conn_heard {
+	CONN_HEARD_NOTHING, /* until until_ns */
+	CONN_HEARD_NEWS,    /* the handler was told */
+	CONN_HEARD_WAKE,    /* conn_wake() */
+	CONN_HEARD_END,     /* the handler may have been told; the server ended the IDLE (call
+	                     * conn_idle_end()), or takes NOTIFY back (NOTIFICATIONOVERFLOW) */
+};
+/* Waits until something is heard, or until_ns (boottime). Only here no timeout holds: a line that
+ * died in silence is found out by the next command. */
+bool conn_listen(struct conn *conn, int64_t until_ns, enum conn_heard *heard_r,
+                 struct fault *fault);
+/* Any thread (while it is sure that conn isn't freed): the current conn_listen() or the next one
+ * returns with CONN_HEARD_WAKE, if it has nothing else to tell. */
+void conn_wake(struct conn *conn);
 
 #endif

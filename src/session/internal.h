@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of a connection (conn, login, mailbox, respond) share. Nobody else includes it. */
+/* What the files of a connection (conn, login, mailbox, push, respond) share. Nobody else includes it. */
 #ifndef SESSION_INTERNAL_H
 #define SESSION_INTERNAL_H
 
@@ -50,6 +50,10 @@ struct conn {
 	uint32_t login_tag;
 	bool caps_known;
 	struct imap_caps caps, enabled;
+
+	unsigned heard;         /* untagged responses that were read */
+	uint32_t idle_tag;      /* of the IDLE under way, 0: none */
+	bool notified;          /* NOTIFY is in force */
 
 	bool selected, selecting;
 	bool await_closed;      /* what comes is of the mailbox before, until [CLOSED] */

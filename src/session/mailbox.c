@@ -130,16 +130,12 @@ forget_mailbox(struct conn *conn)
 	conn->mailbox_name = NULL;
 }
 
-/* UIDs that a QRESYNC tells of must be told from those of the mailbox before. */
-static bool
-leave_before(struct conn *conn, const char *params, struct fault *fault)
+/* UIDs that a QRESYNC tells of must be told from those of the mailbox before: [CLOSED] does. */
+static void
+leave_before(struct conn *conn, const char *params)
 {
-	if (params == NULL || !conn->selected)
-		return true;
-	if (conn_has(conn, IMAP_CAP_UNSELECT))
-		return conn_unselect(conn, fault);
-	conn->await_closed = conn_enabled(conn, IMAP_CAP_QRESYNC);
-	return true;
+	if (params != NULL && conn->selected)
+		conn->await_closed = conn_enabled(conn, IMAP_CAP_QRESYNC);
 }
 
 static void
@@ -163,8 +159,7 @@ conn_select(struct conn *conn, const char *raw, size_t len, bool examine, const 
 	const char *verb = examine ? "EXAMINE" : "SELECT";
 	if (!conn_drain(conn))
 		return conn_failed(conn, fault);
-	if (!leave_before(conn, params, fault))
-		return false;
+	leave_before(conn, params);
 	struct imap_command *command = conn_command(conn, verb);
 	imap_command_mailbox(command, raw, len);
 	if (params != NULL)
@@ -179,6 +174,7 @@ conn_select(struct conn *conn, const char *raw, size_t len, bool examine, const 
 		conn->await_closed = false;
 		ok = conn_reply_fault(&reply, fault, "%s", verb);
 	} else if (ok && conn->await_closed) {
+		conn_ban(conn, IMAP_CAP_QRESYNC);
 		conn_fail_with(conn, FAULT_PROTOCOL,
 			       "%s did not tell when the old mailbox was closed", verb);
 		ok = conn_failed(conn, fault);

@@ -113,6 +113,7 @@ take_untagged(struct conn *conn, const struct imap_response *response)
 {
 	struct imap_caps caps;
 	bool late = mailbox_is_late(conn, response);
+	conn->heard++;
 	switch (imap_response_type(response)) {
 	case IMAP_TYPE_CAPABILITY:
 		if (imap_caps_decode(response, &caps))
@@ -128,6 +129,8 @@ take_untagged(struct conn *conn, const struct imap_response *response)
 		note_code(conn, response);
 		if (imap_response_code(response) == IMAP_CODE_COPYUID)
 			keep_untagged_copyuid(conn, response);
+		else if (imap_response_code(response) == IMAP_CODE_NOTIFICATIONOVERFLOW)
+			conn->notified = false;
 		break;
 	default:
 		mailbox_note(conn, response);
@@ -138,16 +141,26 @@ take_untagged(struct conn *conn, const struct imap_response *response)
 	return true;
 }
 
-/* The arguments of a code as words. */
+static void
+add_words(GString *words, const struct imap_arg *args, unsigned count, unsigned depth)
+{
+	for (unsigned i = 0; i < count && words->len < CODE_ARGS_MAX; i++) {
+		const struct imap_arg *arg = &args[i];
+		if (arg->type == IMAP_ARG_LIST && depth > 0) {
+			add_words(words, arg->items, arg->count, depth - 1);
+			continue;
+		}
+		g_string_append(words, words->len > 0 ? " " : "");
+		g_string_append_len(words, arg->str, (gssize)MIN(arg->len, CODE_ARGS_MAX));
+	}
+}
+
+/* The arguments of a code as words, those of a list among them. */
 static char *
 code_words(const struct imap_response *response)
 {
 	GString *words = g_string_new(NULL);
-	for (unsigned i = 0; i < response->code_count && words->len < CODE_ARGS_MAX; i++) {
-		const struct imap_arg *arg = &response->code_args[i];
-		g_string_append(words, i > 0 ? " " : "");
-		g_string_append_len(words, arg->str, (gssize)MIN(arg->len, CODE_ARGS_MAX));
-	}
+	add_words(words, response->code_args, response->code_count, 1);
 	return g_string_free(words, FALSE);
 }
 

@@ -532,11 +532,11 @@ static void
 test_what_came_of_the_old_mailbox_is_not_the_new_ones(void **state)
 {
 	(void)state;
-	/* [CLOSED] without QRESYNC; then QRESYNC, where the old one is left before. */
+	/* [CLOSED] without QRESYNC; then QRESYNC. */
 	START("UNSELECT", EXPECT("SELECT \"a\""), SEND("* 9 EXISTS"), REPLY("OK"),
 	      EXPECT("SELECT \"b\""), SEND("* 1 EXPUNGE"), SEND("* 8 EXISTS"),
 	      SEND("* OK [UIDVALIDITY 1]"), SEND("* OK [CLOSED] a"), SEND("* OK [UIDVALIDITY 2]"),
-	      REPLY("OK"), EXPECT("UNSELECT"), SEND("* 1 EXPUNGE"), REPLY("OK"),
+	      REPLY("OK"),
 	      EXPECT("EXAMINE \"c\" (QRESYNC (7 17))"), SEND("* OK [UIDVALIDITY 7]"),
 	      SEND("* 4 EXISTS"), SEND("* VANISHED (EARLIER) 41,43:116"), REPLY("OK"));
 	assert_true(conn_select(client.conn, "a", 1, false, NULL, &client.fault));
@@ -547,7 +547,7 @@ test_what_came_of_the_old_mailbox_is_not_the_new_ones(void **state)
 	g_string_truncate(client.seen, 0);
 	assert_true(conn_select(client.conn, "c", 1, true, "(QRESYNC (7 17))", &client.fault));
 	assert_int_equal(conn_selected(client.conn)->exists, 4);
-	assert_string_equal(client.seen->str, "1 EXPUNGE;OK;4 EXISTS;VANISHED;");
+	assert_string_equal(client.seen->str, "OK;4 EXISTS;VANISHED;");
 	client_end(&client);
 }
 
