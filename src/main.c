@@ -69,6 +69,7 @@ mount_settings(const struct settings *settings, struct secret *secret, struct re
 	static const enum conn_tls modes[] = { [SETTINGS_TLS] = CONN_TLS_IMPLICIT,
 		                               [SETTINGS_STARTTLS] = CONN_TLS_STARTTLS,
 		                               [SETTINGS_CLEARTEXT] = CONN_TLS_OFF };
+	static const char *const enable[] = { "QRESYNC", NULL };
 	static const enum delete_policy policies[] = { [SETTINGS_TRASH] = DELETE_TRASH,
 		                                       [SETTINGS_EXPUNGE] = DELETE_EXPUNGE,
 		                                       [SETTINGS_MARK] = DELETE_MARK };
@@ -93,7 +94,8 @@ mount_settings(const struct settings *settings, struct secret *secret, struct re
 		.tls = modes[settings->tls], .cafile = settings->cafile,
 		.certfile = settings->certfile, .keyfile = settings->keyfile,
 		.user = settings->user, .auth = settings->auth, .timeout_s = settings->timeout_s,
-		.without = (const char *const *)settings->without->pdata, .compress = true,
+		.without = (const char *const *)settings->without->pdata, .enable = enable,
+		.compress = true,
 		.trace = settings->debug,
 	};
 	mount.account.conn.secret.is_token = secret_is_token(secret);

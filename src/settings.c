@@ -200,7 +200,8 @@ add_without(struct settings *settings, const char *text, struct fault *fault)
 		struct imap_caps caps = { 0 };
 		if (words[i][0] == '\0')
 			continue;
-		if (!imap_caps_remove(&caps, words[i]))
+		/* X-GUID is never announced. */
+		if (!imap_caps_remove(&caps, words[i]) && g_ascii_strcasecmp(words[i], "X-GUID") != 0)
 			ok = fault_set(fault, FAULT_INVALID,
 			               "without=%s: no capability of that name is in use",
 			               words[i]);

@@ -12,6 +12,8 @@
 
 /* OPENDIR waits for no longer than this for a sync. */
 #define REFRESH_WAIT_NS CLOCK_SEC
+/* What the kernel is told of a mailbox whose news come by push: a day. */
+#define WATCHED_VALID_NS (86400 * CLOCK_SEC)
 /* At the start a connection that can't be had is tried for so long. */
 #define REFUSED_WAIT_US (3 * G_TIME_SPAN_SECOND)
 
@@ -45,6 +47,7 @@ account_new(const struct account_config *config, struct cache *cache)
 	load_mailboxes(account);
 	if (!change_load(account, &fault))
 		log_error("the journal of pending changes can't be read: %s", fault.text);
+	sync_note_start(account);
 	work_start(account);
 	return account;
 }
@@ -161,6 +164,7 @@ account_stop(struct account *account, struct fault *fault)
 	drain(account);
 	work_stop(account);
 	end_parked(account);
+	sync_note_end(account);
 	cache_flush(account->cache, &refused);
 	g_mutex_lock(&account->lock);
 	unsigned pending = change_pending(account);
@@ -219,6 +223,20 @@ account_free(struct account **account)
 
 /* --- directories ----------------------------------------------------------------------- */
 
+/* Somebody waits: it goes before what is synced for its own sake. Lock held. */
+static void
+hurry(struct account *account, struct mbox *mbox)
+{
+	struct mbox *tree = work_mbox(account, ROOT_MAILBOX);
+	if (mbox == tree || !mbox->sync_queued || account->sync_queue.head->data == mbox)
+		return;
+	g_queue_remove(&account->sync_queue, mbox);
+	if (account->sync_queue.length > 0 && account->sync_queue.head->data == tree)
+		g_queue_push_nth(&account->sync_queue, mbox, 1);
+	else
+		g_queue_push_head(&account->sync_queue, mbox);
+}
+
 bool
 account_refresh(struct account *account, uint32_t id, struct wait *wait)
 {
@@ -227,9 +245,12 @@ account_refresh(struct account *account, uint32_t id, struct wait *wait)
 	struct mbox *mbox = work_mbox(account, id);
 	mbox->used_ns = now;
 	bool fresh = mbox->complete && mbox->synced_ns != 0 && !mbox->dirty &&
-	             now - mbox->synced_ns < (int64_t)account->config.refresh_s * CLOCK_SEC;
-	if (!fresh && !mbox->gone)
-		work_want_sync(account, mbox);
+	             (mbox->watched ||
+	              now - mbox->synced_ns < (int64_t)account->config.refresh_s * CLOCK_SEC);
+	if (!fresh && !mbox->gone) {
+		tree_want_look(account, mbox, true);
+		hurry(account, mbox);
+	}
 	/* A server that is silent is not waited for again and again. */
 	bool serve = fresh || mbox->gone || !mbox->complete || work_stalled(account, now) ||
 	             now - mbox->failed_ns < (int64_t)account->config.refresh_s * CLOCK_SEC;
@@ -264,6 +285,7 @@ account_listing_wait(struct account *account, uint32_t id, uint64_t step, struct
 	if (!over) {
 		mbox->used_ns = now;
 		work_want_sync(account, mbox);
+		hurry(account, mbox);
 		wait->deadline_ns = now + (int64_t)account->config.timeout_s * CLOCK_SEC;
 		wait_list_add(&mbox->listing_waits, wait);
 		watch_park(account, wait);
@@ -277,9 +299,13 @@ double
 account_valid_s(struct account *account, uint32_t id)
 {
 	g_mutex_lock(&account->lock);
-	const struct mbox *mbox = work_mbox(account, id);
+	struct mbox *mbox = work_mbox(account, id);
 	int64_t left = 0;
-	if (mbox->complete && mbox->synced_ns != 0 && !mbox->dirty)
+	if (mbox->watched && !mbox->dirty) {
+		/* From now on the kernel need not ask, so that it is for us to follow. */
+		mbox->held = true;
+		left = WATCHED_VALID_NS;
+	} else if (mbox->complete && mbox->synced_ns != 0 && !mbox->dirty)
 		left = mbox->synced_ns + (int64_t)account->config.refresh_s * CLOCK_SEC -
 		       clock_boot_ns();
 	g_mutex_unlock(&account->lock);
@@ -294,10 +320,10 @@ account_used(struct account *account, uint32_t id)
 	struct mbox *mbox = work_mbox(account, id);
 	mbox->used_ns = now;
 	/* Not polled for a while: the next look finds it fresh. */
-	if (mbox->complete && !mbox->gone &&
+	if (mbox->complete && !mbox->gone && !mbox->watched &&
 	    now - MAX(mbox->synced_ns, mbox->failed_ns) >=
 	            (int64_t)account->config.refresh_s * CLOCK_SEC)
-		work_want_sync(account, mbox);
+		tree_want_look(account, mbox, true);
 	g_mutex_unlock(&account->lock);
 }
 

@@ -8,31 +8,35 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "mail/identity.h"
 
-#define REAP_MAX 5000 /* messages of an old space, in one transaction */
+#define REMOVALS_MAX 2000u /* in one transaction */
 
 G_STATIC_ASSERT(MESSAGE_FLAG_DELETED == IMAP_FLAG_DELETED);
 
 struct item {
 	struct message_record record; /* strings: in `strings`, by GString offsets below */
 	bool is_new;                  /* add, else flags alone */
+	bool replaced;                /* what has its UID is another message */
 	size_t name, keywords, emailid, threadid, labels;
 };
 
 struct event {
 	enum account_event_kind kind;
 	uint64_t ino;
-	char *name;
+	char *name;                   /* or NULL */
 };
 
 struct apply_batch {
 	struct account *account;
 	uint32_t mailbox, space;
+	uint64_t uidvalidity;
+	bool building;
 	GArray *items;
 	GString *strings;
 	bool last;
 	struct apply_final final;
-	uint32_t old_space;  /* last: what was switched from, to be reaped */
+	uint32_t gone_from, gone_to; /* of the vanished UIDs, those to be removed now */
 	/* Set by run(), for done(). */
 	GArray *events;      /* struct event */
 	uint64_t dir_ino;
@@ -47,12 +51,15 @@ clear_event(gpointer data)
 }
 
 struct apply_batch *
-apply_batch_new(struct account *account, uint32_t mailbox, uint32_t space)
+apply_batch_new(struct account *account, uint32_t mailbox, uint32_t space, uint64_t uidvalidity,
+                bool building)
 {
 	struct apply_batch *batch = g_new0(struct apply_batch, 1);
 	batch->account = account;
 	batch->mailbox = mailbox;
 	batch->space = space;
+	batch->uidvalidity = uidvalidity;
+	batch->building = building;
 	batch->items = g_array_new(FALSE, FALSE, sizeof(struct item));
 	batch->strings = g_string_new(NULL);
 	batch->events = g_array_new(FALSE, FALSE, sizeof(struct event));
@@ -89,6 +96,19 @@ add_string(struct apply_batch *batch, const char *str)
 	return at;
 }
 
+/* Dovecot's X-GUID serves as well where there is no other. */
+static size_t
+add_emailid(struct apply_batch *batch, const struct imap_fetch *fetch, const char *emailid)
+{
+	if ((emailid == NULL || emailid[0] == '\0') && fetch->guid != NULL && fetch->guid[0] != '\0') {
+		size_t at = batch->strings->len;
+		g_string_append(batch->strings, MESSAGE_GUID_PREFIX);
+		add_string(batch, fetch->guid);
+		return at;
+	}
+	return add_string(batch, emailid);
+}
+
 static size_t
 add_words(struct apply_batch *batch, const char *const *words, unsigned count)
 {
@@ -104,15 +124,16 @@ add_words(struct apply_batch *batch, const char *const *words, unsigned count)
 
 void
 apply_add(struct apply_batch *batch, const struct imap_fetch *fetch, int64_t mtime,
-          const char *name, const unsigned char identity[32], uint32_t state)
+          const char *name, const unsigned char identity[32], uint32_t state, bool replaced)
 {
 	char number[24];
-	struct item item = { .is_new = true };
+	struct item item = { .is_new = true, .replaced = replaced };
 	item.record.space = batch->space;
 	item.record.uid = fetch->uid;
 	item.record.flags = fetch->has_flags ? fetch->flags.bits & ~(unsigned)IMAP_FLAG_RECENT : 0;
 	item.record.state = state;
 	item.record.size = fetch->has_size ? fetch->size : 0;
+	item.record.told = (state & MESSAGE_SIZE_TRUE) == 0 ? item.record.size : 0;
 	item.record.mtime = mtime;
 	item.record.ctime_ns = mtime * CLOCK_SEC;
 	item.record.modseq = fetch->has_modseq ? fetch->modseq : 0;
@@ -121,7 +142,7 @@ apply_add(struct apply_batch *batch, const struct imap_fetch *fetch, int64_t mti
 	item.keywords = add_words(batch, fetch->flags.keywords,
 	                          fetch->has_flags ? fetch->flags.keyword_count : 0);
 	g_snprintf(number, sizeof number, "%" G_GUINT64_FORMAT, fetch->gm_msgid);
-	item.emailid = add_string(batch, fetch->has_gm_msgid ? number : fetch->emailid);
+	item.emailid = add_emailid(batch, fetch, fetch->has_gm_msgid ? number : fetch->emailid);
 	g_snprintf(number, sizeof number, "%" G_GUINT64_FORMAT, fetch->gm_thrid);
 	item.threadid = add_string(batch, fetch->has_gm_thrid ? number : fetch->threadid);
 	item.labels = add_words(batch, fetch->gm_labels,
@@ -173,30 +194,56 @@ update_flags(struct cache_txn *txn, struct apply_batch *batch, struct message_re
 	return txn_message_put(txn, batch->mailbox, record, fault);
 }
 
-/* A free name: the plain one, or the first free number. Numbers are dense, so that halving finds
- * one among thousands of equal names. */
-static void
-free_name(struct cache_txn *txn, const struct apply_batch *batch, const char *name, GString *out)
+/* Numbers are dense, so that halving finds one among thousands of equal names. */
+void
+apply_free_name(struct cache_txn *txn, const struct account *account, uint32_t space,
+                const char *name, GString *out)
 {
-	const struct account_namer *namer = &batch->account->config.namer;
+	const struct account_namer *namer = &account->config.namer;
 	unsigned low = 1, high = 2; /* low is taken */
 	g_string_assign(out, name);
-	if (txn_name_free(txn, batch->space, name, strlen(name)))
+	if (txn_name_free(txn, space, name, strlen(name)))
 		return;
 	for (;; low = high, high *= 2) {
 		namer->numbered(name, high, out);
-		if (txn_name_free(txn, batch->space, out->str, out->len))
+		if (txn_name_free(txn, space, out->str, out->len))
 			break;
 	}
 	while (high - low > 1) {
 		unsigned middle = low + (high - low) / 2;
 		namer->numbered(name, middle, out);
-		if (txn_name_free(txn, batch->space, out->str, out->len))
+		if (txn_name_free(txn, space, out->str, out->len))
 			high = middle;
 		else
 			low = middle;
 	}
 	namer->numbered(name, high, out);
+}
+
+/* What is known of it from elsewhere: inode number, name, body. */
+static bool
+take_identity(struct cache_txn *txn, struct apply_batch *batch, struct message_record *record,
+              GString *name, struct fault *fault)
+{
+	struct identity identity = { .name = g_string_new(NULL) };
+	bool ok = identity_find(txn, batch->mailbox, batch->uidvalidity, record, &identity, fault);
+	record->ino = identity.ino;
+	if (identity.kind != IDENTITY_NEW)
+		record->body = identity.body;
+	if (identity.prior != 0) {
+		record->state |= MESSAGE_PROBABLE;
+		record->prior = identity.prior;
+	}
+	if (ok && identity.kind == IDENTITY_PROBABLE) {
+		ok = txn_ino_alloc(txn, &record->body, fault);
+		struct event event = { EVENT_MESSAGE_DATA, record->ino, NULL };
+		g_array_append_val(batch->events, event);
+	}
+	if (identity.name->len > 0 &&
+	    txn_name_free(txn, batch->space, identity.name->str, identity.name->len))
+		g_string_assign(name, identity.name->str);
+	g_string_free(identity.name, TRUE);
+	return ok && (record->ino != 0 || txn_ino_alloc(txn, &record->ino, fault));
 }
 
 static bool
@@ -205,22 +252,59 @@ insert(struct cache_txn *txn, struct apply_batch *batch, struct mailbox_record *
 {
 	struct message_record record = item->record;
 	GString *name = g_string_new(NULL);
-	free_name(txn, batch, batch->strings->str + item->name, name);
-	record.name = name->str;
-	record.name_len = name->len;
+	record.name = batch->strings->str + item->name;
 	record.keywords = batch->strings->str + item->keywords;
 	record.keywords_len = strlen(record.keywords);
 	record.emailid = batch->strings->str + item->emailid;
 	record.threadid = batch->strings->str + item->threadid;
 	record.labels = batch->strings->str + item->labels;
 	record.recno = mailbox->next_recno++;
-	bool ok = txn_ino_alloc(txn, &record.ino, fault) &&
-	          txn_message_put(txn, batch->mailbox, &record, fault);
-	if (ok && mailbox->listed && batch->space == mailbox->space && message_listed(&record))
+	bool ok = batch->building || take_identity(txn, batch, &record, name, fault);
+	if (name->len == 0)
+		apply_free_name(txn, batch->account, batch->space, record.name, name);
+	record.name = name->str;
+	record.name_len = name->len;
+	ok = ok && txn_message_put(txn, batch->mailbox, &record, fault);
+	if (ok && mailbox->listed && !batch->building && message_listed(&record))
 		note_event(batch, EVENT_MESSAGE_NEW, &record);
-	batch->changed = true;
+	batch->changed |= !batch->building;
+	mailbox->messages += !batch->building;
 	g_string_free(name, TRUE);
 	return ok;
+}
+
+static bool
+bury(struct cache_txn *txn, struct apply_batch *batch, struct mailbox_record *mailbox,
+     const struct message_record *record, struct fault *fault)
+{
+	const struct tomb_record tomb = { .message = *record, .mailbox = batch->mailbox };
+	if (message_listed(record))
+		note_event(batch, EVENT_MESSAGE_GONE, record);
+	batch->changed = true;
+	mailbox->messages -= mailbox->messages > 0;
+	return txn_message_bury(txn, &tomb, fault);
+}
+
+/* What the server tells of a message that is known. */
+static bool
+update(struct cache_txn *txn, struct apply_batch *batch, struct message_record *record,
+       const struct item *item, struct fault *fault)
+{
+	/* Labels come and go; an index of an earlier version lacks the ids. */
+	if (item->is_new) {
+		const char *labels = batch->strings->str + item->labels;
+		const char *emailid = batch->strings->str + item->emailid;
+		bool differs = strcmp(record->labels, labels) != 0 ||
+		               (emailid[0] != '\0' && strcmp(record->emailid, emailid) != 0);
+		record->labels = labels;
+		if (emailid[0] != '\0')
+			record->emailid = emailid;
+		if (record->told == 0)
+			record->told = item->record.told;
+		if (differs && !txn_message_put(txn, batch->mailbox, record, fault))
+			return false;
+	}
+	return update_flags(txn, batch, record, item, fault);
 }
 
 static bool
@@ -232,8 +316,12 @@ apply_items(struct cache_txn *txn, struct apply_batch *batch, struct mailbox_rec
 		const struct item *item = &g_array_index(batch->items, struct item, i);
 		struct message_record record;
 		bool ok = true;
-		if (cache_message_by_uid(view, batch->space, item->record.uid, &record))
-			ok = update_flags(txn, batch, &record, item, fault);
+		bool there = cache_message_by_uid(view, batch->space, item->record.uid, &record);
+		if (there && item->replaced)
+			ok = bury(txn, batch, mailbox, &record, fault) &&
+			     insert(txn, batch, mailbox, item, fault);
+		else if (there)
+			ok = update(txn, batch, &record, item, fault);
 		else if (item->is_new)
 			ok = insert(txn, batch, mailbox, item, fault);
 		if (!ok)
@@ -243,41 +331,69 @@ apply_items(struct cache_txn *txn, struct apply_batch *batch, struct mailbox_rec
 }
 
 static bool
-apply_vanished(struct cache_txn *txn, struct apply_batch *batch, struct fault *fault)
+apply_vanished(struct cache_txn *txn, struct apply_batch *batch, struct mailbox_record *mailbox,
+               struct fault *fault)
 {
-	const struct seqset *vanished = batch->final.vanished;
 	struct message_record record;
-	if (vanished == NULL)
-		return true;
-	for (uint32_t uid = seqset_next(vanished, 0); uid != 0; uid = seqset_next(vanished, uid)) {
-		if (!cache_message_by_uid(cache_txn_view(txn), batch->space, uid, &record))
-			continue;
-		if (message_listed(&record))
-			note_event(batch, EVENT_MESSAGE_GONE, &record);
-		batch->changed = true;
-		if (!txn_message_delete(txn, &record, fault))
+	uint32_t uid = batch->gone_from;
+	for (; uid != 0 && uid <= batch->gone_to; uid = seqset_next(batch->final.vanished, uid))
+		if (cache_message_by_uid(cache_txn_view(txn), batch->space, uid, &record) &&
+		    !bury(txn, batch, mailbox, &record, fault))
 			return false;
-	}
 	return true;
 }
 
+static uint32_t
+count_messages(struct cache_txn *txn, uint32_t space)
+{
+	uint32_t uid = 0, count = 0;
+	while (cache_uid_next(cache_txn_view(txn), space, uid, &uid))
+		count++;
+	return count;
+}
+
 /* The mailbox's own values, and the switch to a new space. */
-static void
-apply_last(struct apply_batch *batch, struct mailbox_record *mailbox)
+static bool
+apply_last(struct cache_txn *txn, struct apply_batch *batch, struct mailbox_record *mailbox,
+           struct fault *fault)
 {
 	const struct apply_final *final = &batch->final;
-	batch->switched = mailbox->space != batch->space;
-	batch->old_space = batch->switched ? mailbox->space : 0;
+	uint32_t old = mailbox->space;
+	batch->switched = old != batch->space;
 	batch->changed |= batch->switched || !mailbox->listed;
 	mailbox->space = batch->space;
 	mailbox->uidvalidity = final->uidvalidity;
 	mailbox->uidnext = final->uidnext;
 	mailbox->exists = final->exists;
-	mailbox->messages = final->exists;
 	mailbox->highestmodseq = final->highestmodseq;
-	mailbox->read_only = final->read_only;
 	mailbox->listed = true;
 	mailbox->synced_ns = clock_real_ns();
+	if (final->compared)
+		mailbox->compared_ns = mailbox->synced_ns;
+	if (batch->switched || final->recount)
+		mailbox->messages = count_messages(txn, batch->space);
+	return !batch->switched || txn_space_retire(txn, old, fault);
+}
+
+/* A mailbox's strings that survive the writing of other records. */
+struct kept {
+	char *raw, *name, *mailboxid;
+};
+
+static void
+keep_strings(struct mailbox_record *mailbox, struct kept *kept)
+{
+	mailbox->raw = kept->raw = g_memdup2(mailbox->raw, mailbox->raw_len + 1);
+	mailbox->name = kept->name = g_strdup(mailbox->name);
+	mailbox->mailboxid = kept->mailboxid = g_strdup(mailbox->mailboxid);
+}
+
+static void
+free_strings(struct kept *kept)
+{
+	g_free(kept->raw);
+	g_free(kept->name);
+	g_free(kept->mailboxid);
 }
 
 static bool
@@ -290,18 +406,17 @@ apply_run(struct cache_txn *txn, void *data, struct fault *fault)
 	if (!cache_mailbox_get(cache_txn_view(txn), batch->mailbox, &mailbox))
 		return fault_set(fault, FAULT_GONE, "the mailbox was deleted meanwhile");
 	batch->dir_ino = mailbox.ino;
-	/* Its strings must survive the writing of others. */
-	char *raw = g_memdup2(mailbox.raw, mailbox.raw_len + 1), *name = g_strdup(mailbox.name);
-	mailbox.raw = raw;
-	mailbox.name = name;
-	bool ok = apply_items(txn, batch, &mailbox, fault) && apply_vanished(txn, batch, fault);
-	if (batch->last)
-		apply_last(batch, &mailbox);
+	struct kept kept;
+	keep_strings(&mailbox, &kept);
+	if (batch->final.mailboxid != NULL)
+		mailbox.mailboxid = batch->final.mailboxid;
+	bool ok = apply_items(txn, batch, &mailbox, fault) &&
+	          apply_vanished(txn, batch, &mailbox, fault) &&
+	          (!batch->last || apply_last(txn, batch, &mailbox, fault));
 	if (batch->changed)
 		mailbox.mtime_ns = MAX(mailbox.mtime_ns + 1, clock_real_ns());
 	ok = ok && txn_mailbox_put(txn, &mailbox, fault);
-	g_free(raw);
-	g_free(name);
+	free_strings(&kept);
 	return ok;
 }
 
@@ -328,6 +443,7 @@ next_step(struct apply_batch *batch)
 	g_mutex_lock(&account->lock);
 	struct mbox *mbox = work_mbox(account, batch->mailbox);
 	mbox->step++;
+	mbox->revision += batch->changed || batch->events->len > 0;
 	wait_list_take(&mbox->listing_waits, &waits);
 	g_mutex_unlock(&account->lock);
 	wait_list_end(&waits, NULL);
@@ -362,45 +478,69 @@ apply_submit(struct apply_batch **batch)
 	cache_submit(b->account->cache, &task);
 }
 
-/* --- spaces ---------------------------------------------------------------------------- */
-
-struct reap {
-	uint32_t space;
-	bool more;
-};
-
-static bool
-reap_run(struct cache_txn *txn, void *data, struct fault *fault)
-{
-	struct reap *reap = data;
-	return txn_space_delete(txn, reap->space, REAP_MAX, &reap->more, fault);
-}
-
-bool
-apply_reap(struct account *account, uint32_t space, struct fault *fault)
-{
-	struct reap reap = { space, space != 0 };
-	while (reap.more)
-		if (!cache_run(account->cache, reap_run, &reap, fault))
-			return false;
-	return true;
-}
-
+/* In parts, so that no transaction grows with the mailbox. */
 bool
 apply_finish(struct apply_batch **batch, const struct apply_final *final, struct fault *fault)
 {
 	struct apply_batch *b = *batch;
+	const struct seqset *vanished = final->vanished;
+	uint32_t next = vanished != NULL ? seqset_next(vanished, 0) : 0;
+	bool ok = true;
 	*batch = NULL;
-	b->last = true;
-	b->final = *final;
-	bool ok = cache_run(b->account->cache, apply_run, b, fault);
-	if (ok) {
-		emit_events(b);
-		ok = apply_reap(b->account, b->old_space, fault);
-	}
+	do {
+		unsigned count = 0;
+		b->final = *final;
+		b->gone_from = b->gone_to = next;
+		for (; next != 0 && count < REMOVALS_MAX; count++, next = seqset_next(vanished, next))
+			b->gone_to = next;
+		b->last = next == 0 && !final->removals_only;
+		ok = cache_run(b->account->cache, apply_run, b, fault);
+		if (ok) {
+			emit_events(b);
+			next_step(b);
+		}
+		g_array_set_size(b->items, 0);
+	} while (ok && next != 0);
 	apply_batch_free(&b);
 	return ok;
 }
+
+/* --- relatives ------------------------------------------------------------------------- */
+
+static void
+add_relatives(struct cache_view *view, enum cache_ident kind, const struct message_record *like,
+              GHashTable *mailboxes)
+{
+	struct cache_place places[CACHE_IDENT_MAX];
+	struct message_record other;
+	uint32_t mailbox;
+	unsigned count = cache_ident_find(view, kind, like, places, CACHE_IDENT_MAX);
+	for (unsigned i = 0; i < count; i++)
+		if (cache_message_get(view, places[i].space, places[i].recno, &other) &&
+		    other.ino != 0 &&
+		    (kind == CACHE_IDENT_EMAILID || identity_alike(&other, like)) &&
+		    cache_message_by_ino(view, other.ino, &mailbox, &other))
+			g_hash_table_add(mailboxes, GUINT_TO_POINTER(mailbox));
+}
+
+void
+apply_relatives(const struct apply_batch *batch, GHashTable *mailboxes)
+{
+	struct cache_view *view = cache_view_begin(batch->account->cache);
+	for (guint i = 0; i < batch->items->len; i++) {
+		const struct item *item = &g_array_index(batch->items, struct item, i);
+		struct message_record record = item->record;
+		if (!item->is_new)
+			continue;
+		record.emailid = batch->strings->str + item->emailid;
+		add_relatives(view, CACHE_IDENT_EMAILID, &record, mailboxes);
+		add_relatives(view, CACHE_IDENT_HEADER, &record, mailboxes);
+	}
+	cache_view_end(view);
+	g_hash_table_remove(mailboxes, GUINT_TO_POINTER(batch->mailbox));
+}
+
+/* --- spaces ---------------------------------------------------------------------------- */
 
 struct space {
 	uint32_t mailbox, space;
@@ -433,7 +573,13 @@ space_run(struct cache_txn *txn, void *data, struct fault *fault)
 			space->space = (uint32_t)building.space;
 			return true;
 		}
+		/* One that came to nothing. */
+		if (building.space != mailbox.space &&
+		    !txn_space_retire(txn, (uint32_t)building.space, fault))
+			return false;
 	}
+	if (!mailbox.listed && !txn_space_retire(txn, mailbox.space, fault))
+		return false;
 	if (!txn_space_alloc(txn, &space->space, fault))
 		return false;
 	building.uidvalidity = space->uidvalidity;
@@ -443,15 +589,12 @@ space_run(struct cache_txn *txn, void *data, struct fault *fault)
 	if (mailbox.listed)
 		return true;
 	/* Nothing is shown yet: what arrives shall be seen at once. */
-	char *raw = g_memdup2(mailbox.raw, mailbox.raw_len + 1), *name = g_strdup(mailbox.name);
-	mailbox.raw = raw;
-	mailbox.name = name;
+	if (!cache_mailbox_get(view, space->mailbox, &mailbox))
+		return false;
 	mailbox.space = space->space;
 	mailbox.uidvalidity = space->uidvalidity;
-	bool ok = txn_mailbox_put(txn, &mailbox, fault);
-	g_free(raw);
-	g_free(name);
-	return ok;
+	mailbox.messages = 0;
+	return txn_mailbox_put(txn, &mailbox, fault);
 }
 
 bool

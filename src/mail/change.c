@@ -22,13 +22,15 @@
 
 /* --- recording ---------------------------------------------------------------------------- */
 
+/* removed: so many messages are no longer in it. */
 static bool
-touch_mailbox(struct cache_txn *txn, uint32_t id, struct fault *fault)
+touch_mailbox(struct cache_txn *txn, uint32_t id, unsigned removed, struct fault *fault)
 {
 	struct mailbox_record record;
 	if (!cache_mailbox_get(cache_txn_view(txn), id, &record))
 		return true;
 	record.mtime_ns = MAX(record.mtime_ns + 1, clock_real_ns());
+	record.messages -= MIN(removed, record.messages);
 	return txn_mailbox_put(txn, &record, fault);
 }
 
@@ -50,7 +52,7 @@ record_run(struct cache_txn *txn, void *data, struct fault *fault)
 		record.flags = (record.flags | journal->flags_add) & ~journal->flags_remove;
 	}
 	return txn_message_put(txn, mailbox, &record, fault) &&
-	       (journal->kind != JOURNAL_DELETE || touch_mailbox(txn, mailbox, fault));
+	       (journal->kind != JOURNAL_DELETE || touch_mailbox(txn, mailbox, 0, fault));
 }
 
 static void
@@ -191,7 +193,37 @@ struct finished {
 	uint64_t dir_ino;
 	GPtrArray *changes; /* struct change, owned */
 	GPtrArray *names;   /* of those that come back; NULL for others */
+	unsigned removed;
 };
+
+/* Where the message is now, if the index has that already: its body serves there, unread. */
+static bool
+link_body(struct cache_txn *txn, const struct change *change, uint64_t body, struct fault *fault)
+{
+	struct cache_view *view = cache_txn_view(txn);
+	struct mailbox_record place;
+	struct message_record record;
+	if (change->place_uid == 0 ||
+	    !cache_mailbox_get(view, change->place_mailbox, &place) ||
+	    place.uidvalidity != change->place_uidvalidity ||
+	    !cache_message_by_uid(view, place.space, change->place_uid, &record) ||
+	    record.body != 0)
+		return true;
+	record.body = body;
+	return txn_message_put(txn, change->place_mailbox, &record, fault);
+}
+
+static bool
+bury(struct cache_txn *txn, uint32_t mailbox, const struct message_record *record,
+     const struct change *change, struct fault *fault)
+{
+	const struct tomb_record tomb = {
+		.message = *record, .mailbox = mailbox, .target_mailbox = change->place_mailbox,
+		.target_uidvalidity = change->place_uidvalidity, .target_uid = change->place_uid,
+	};
+	uint64_t body = record->body != 0 ? record->body : record->ino;
+	return txn_message_bury(txn, &tomb, fault) && link_body(txn, change, body, fault);
+}
 
 static bool
 finish_one(struct cache_txn *txn, struct finished *finished, struct change *change,
@@ -205,8 +237,10 @@ finish_one(struct cache_txn *txn, struct finished *finished, struct change *chan
 	if (!cache_message_by_ino(cache_txn_view(txn), change->record.ino, &mailbox, &record) ||
 	    change->outcome == CHANGE_DONE)
 		return true;
-	if (change->outcome == CHANGE_REMOVED)
-		return txn_message_delete(txn, &record, fault);
+	if (change->outcome == CHANGE_REMOVED) {
+		finished->removed++;
+		return bury(txn, mailbox, &record, change, fault);
+	}
 	record.state &= ~(uint32_t)MESSAGE_HIDDEN;
 	if (change->outcome == CHANGE_FLAGGED)
 		record.flags |= IMAP_FLAG_DELETED;
@@ -221,12 +255,13 @@ finish_run(struct cache_txn *txn, void *data, struct fault *fault)
 	struct finished *finished = data;
 	struct mailbox_record mailbox;
 	g_ptr_array_set_size(finished->names, 0);
+	finished->removed = 0;
 	if (cache_mailbox_get(cache_txn_view(txn), finished->mailbox, &mailbox))
 		finished->dir_ino = mailbox.ino;
 	for (guint i = 0; i < finished->changes->len; i++)
 		if (!finish_one(txn, finished, g_ptr_array_index(finished->changes, i), fault))
 			return false;
-	return touch_mailbox(txn, finished->mailbox, fault);
+	return touch_mailbox(txn, finished->mailbox, finished->removed, fault);
 }
 
 static void

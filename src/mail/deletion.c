@@ -333,13 +333,19 @@ unmark_copies(struct deletion *deletion, struct fault *fault)
 	return ok;
 }
 
+/* moved: they are gone here, if they are; else there is a copy. */
 static void
-take_copyuid(struct deletion *deletion, const struct conn_copyuid *copyuid)
+take_copyuid(struct deletion *deletion, const struct conn_copyuid *copyuid, bool moved)
 {
 	for (guint i = 0; i < deletion->changes->len; i++) {
 		struct change *change = g_ptr_array_index(deletion->changes, i);
 		for (unsigned j = 0; j < copyuid->count; j++)
 			if (copyuid->source[j] == change->record.uid) {
+				change->place_mailbox = deletion->trash_id;
+				change->place_uidvalidity = copyuid->uidvalidity;
+				change->place_uid = copyuid->dest[j];
+				if (moved)
+					continue;
 				change->copied = true;
 				change->target_uid = copyuid->dest[j];
 				/* It was marked in the mailbox when it was copied. */
@@ -372,7 +378,7 @@ copy_rest(struct deletion *deletion, const struct seqset *set, bool may_create, 
 	bool done = conn_reply_fault(&reply, &refusal, "copying to the trash");
 	bool create = !done && may_create && wants_trash(&reply);
 	if (done && reply.copyuid.count > 0)
-		take_copyuid(deletion, &reply.copyuid);
+		take_copyuid(deletion, &reply.copyuid, false);
 	conn_reply_clear(&reply);
 	if (done)
 		return true;
@@ -488,6 +494,8 @@ move_part(struct deletion *deletion, const struct seqset *set, bool may_create,
 	bool moved = conn_reply_fault(&reply, &refusal, "moving to the trash");
 	bool create = may_create && wants_trash(&reply);
 	bool bad = reply.status == IMAP_STATUS_BAD;
+	if (moved)
+		take_copyuid(deletion, &reply.copyuid, true);
 	conn_reply_clear(&reply);
 	if (moved && conn_selected(deletion->conn)->expunges - before >= seqset_count(set)) {
 		set_outcome(deletion, set, true, CHANGE_REMOVED, NULL);

@@ -23,6 +23,9 @@ struct change {
 	bool sent;              /* a command may have been carried out without an answer */
 	bool copied;            /* its copy was seen in the trash */
 	uint32_t target_uid;
+	/* REMOVED: where COPYUID says it is now; place_uid 0: not told. */
+	uint32_t place_mailbox, place_uid;
+	uint64_t place_uidvalidity;
 	/* Of the index, to recognise the copy. */
 	bool known, has_identity;
 	unsigned char identity[32];

@@ -14,6 +14,7 @@
 
 #include "imap/seqset.h"
 #include "mail/account.h"
+#include "mail/push.h"
 #include "session/pool.h"
 
 /* A mailbox's part in the work; id 0 is the tree of mailboxes itself. Created at the first use,
@@ -31,13 +32,36 @@ struct mbox {
 	struct wait_list change_waits;
 
 	bool sync_queued, sync_running;
+	bool sync_again;     /* something was heard while it ran */
+	unsigned lines_lost; /* syncs in a row that ended because of the line */
 	bool complete;       /* listed completely once */
 	bool dirty;          /* something was heard: what is known is not fresh */
 	bool gone;           /* deleted on the server */
 	int64_t synced_ns;   /* boottime when the last good sync began, 0: never since the start */
 	int64_t failed_ns;   /* boottime when a sync last failed */
 	int64_t used_ns;     /* boottime when somebody last used it */
+	int64_t flags_ns;    /* boottime when the last sync began that looked at it itself */
+	int64_t removed_ns;  /* boottime when the last sync began whose removals are in the index */
+
+	/* status.c */
+	bool look_wanted;    /* STATUS shall tell whether it changed */
+	int64_t look_ns;     /* boottime when it was last wanted while stale */
+	bool has_unseen;
+	uint32_t unseen;     /* as the last STATUS told */
+
+	/* push.c */
+	struct watcher *covered_by; /* which stands on it, or NULL */
+	int64_t covered_ns;  /* boottime since when: what changed before then was not told */
+	bool watched;        /* its news come by push: what the kernel was told holds until then */
+	bool held;           /* the kernel was given long times: to be followed for good */
+	int64_t heard_ns;    /* boottime when push last told of it, 0: never */
+	int64_t refused_ns;  /* boottime when it could not be watched, 0: never */
+	int64_t suspect_ns;  /* boottime when a sync had found what was not told, or 0 */
+	bool accused;        /* it was not told in time; is the line to blame? */
+
 	uint64_t step;       /* batches that became visible */
+	uint64_t revision;   /* of those that changed anything */
+	unsigned mismatches; /* of QRESYNC's sums */
 	struct wait_list refresh_waits, listing_waits;
 };
 
@@ -55,6 +79,9 @@ struct worker {
 	int64_t idle_since_ns;
 };
 
+/* Whether the server knows Dovecot's X-GUID. */
+enum guid { GUID_UNKNOWN, GUID_WORKS, GUID_NONE };
+
 enum login_state { LOGIN_PENDING, LOGIN_DONE, LOGIN_FAILED };
 
 struct account {
@@ -69,6 +96,7 @@ struct account {
 	struct worker *workers;
 	unsigned worker_count;
 	GThread *ticker;
+	struct push push;
 
 	GHashTable *mboxes;     /* id -> struct mbox */
 	GHashTable *fetches;    /* inode -> struct fetch */
@@ -77,10 +105,21 @@ struct account {
 	unsigned idle_connected, connected;
 	GPtrArray *parked;      /* struct wait with a reference: the ticker ends them */
 
+	/* status.c */
+	unsigned looks;          /* mailboxes that want one */
+	bool look_all, look_useless;
+	int64_t look_since_ns;   /* boottime: start of this interval of counting */
+	unsigned look_count, look_before; /* mailboxes wanted while stale, in this one and the last */
+	int64_t looked_ns, look_took_ns;  /* the last look's end and length */
+
 	enum login_state login;
 	struct fault line_fault; /* why there is no connection; kind NONE while there is one */
+	int64_t broke_ns;        /* boottime when a connection was last lost */
 	int64_t line_lost_ns;    /* boottime since when there is none, 0: never was one */
 	uint64_t journal_seq;    /* the last one given */
+
+	int guid;                /* enum guid; atomic */
+	int64_t suspect_ns;      /* real time before which what was compared is not believed */
 
 	/* The server's ways, learnt at login; written by the tree's sync alone. */
 	char *prefix, *delimiter;  /* of the personal namespace; NULL: none */
@@ -94,6 +133,8 @@ struct mbox *work_mbox(struct account *account, uint32_t id);      /* lock held 
 void work_want_read(struct account *account, struct mbox *mbox);   /* lock held */
 void work_want_change(struct account *account, struct mbox *mbox); /* lock held */
 void work_want_sync(struct account *account, struct mbox *mbox);   /* lock held */
+/* Something was heard: a sync is wanted, after the one that may be running now. Lock held. */
+void work_mark_dirty(struct account *account, struct mbox *mbox);
 bool work_start(struct account *account);
 void work_stop(struct account *account);
 /* No octet has come for a second though one is owed, or there is no connection. Lock held. */
@@ -112,7 +153,20 @@ bool worker_select(struct worker *worker, uint32_t id, bool writable, bool any_v
 void fetch_run(struct worker *worker, struct mbox *mbox);   /* fetch.c */
 void change_run(struct worker *worker, struct mbox *mbox);  /* change.c */
 bool sync_run(struct worker *worker, struct mbox *mbox, struct fault *fault); /* sync.c */
-bool tree_run(struct worker *worker, struct fault *fault);  /* mailbox.c */
+/* Whether all of the mailbox should be compared with the server: daily, and after a bad end. */
+bool sync_compare_due(const struct account *account, const struct mailbox_record *record);
+/* The program starts, and ends well: else all is compared with the server. They wait. */
+void sync_note_start(struct account *account);
+void sync_note_end(struct account *account);
+bool tree_run(struct worker *worker, struct fault *fault);  /* tree.c */
+
+/* --- status.c -------------------------------------------------------------------------- */
+
+/* The mailbox is stale and wanted: it is synced; or, where several are wanted within a refresh
+ * interval, one look at all of them by STATUS tells which have changed, and those are synced. It
+ * counts as synced where nothing changed. Either ends its refresh_waits. `waiting`: somebody waits
+ * for it, it is not only polled. Lock held. */
+void tree_want_look(struct account *account, struct mbox *mbox, bool waiting);
 
 /* --- fetch.c --------------------------------------------------------------------------- */
 

@@ -80,6 +80,17 @@ wait_list_take(struct wait_list *list, struct wait_list *taken_r)
 }
 
 void
+wait_list_move(struct wait_list *list, struct wait_list *to)
+{
+	for (unsigned i = 0; i < list->count; i++) {
+		wait_list_add(to, list->waits[i]);
+		wait_unref(list->waits[i]);
+	}
+	g_free(list->waits);
+	*list = (struct wait_list){0};
+}
+
+void
 wait_list_end(struct wait_list *list, const struct fault *fault)
 {
 	for (unsigned i = 0; i < list->count; i++) {

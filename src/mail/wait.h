@@ -54,6 +54,8 @@ struct wait_list {
 void wait_list_add(struct wait_list *list, struct wait *wait);
 /* Moves all waits to a list of the caller's, which is overwritten. */
 void wait_list_take(struct wait_list *list, struct wait_list *taken_r);
+/* Moves all waits to the end of another list. */
+void wait_list_move(struct wait_list *list, struct wait_list *to);
 /* Ends all of them and frees the list. Call it under no lock. */
 void wait_list_end(struct wait_list *list, const struct fault *fault);
 

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ticker: ends waits at their deadlines, and keeps mailboxes that are in
- * use in step by polling. It runs ten times a second while anything is parked,
- * else as seldom as `refresh` allows.
+ * The ticker: ends waits at their deadlines, gives the watchers their targets,
+ * and has mailboxes polled whose news don't come by push. It runs ten times a
+ * second while anything is parked, else twice.
  */
 #include "config.h"
 
 #include "base/clock.h"
 #include "mail/internal.h"
-
-/* A mailbox that nobody looked at for so long is no longer polled. */
-#define IN_USE_NS (600 * CLOCK_SEC)
 
 void
 watch_park(struct account *account, struct wait *wait)
@@ -41,19 +38,16 @@ take_expired(struct account *account, int64_t now, struct wait_list *soft, struc
 
 /* Lock held. */
 static void
-poll_used(struct account *account, int64_t now)
+poll_mailboxes(struct account *account, int64_t now)
 {
-	/* A little early, so that the news are there when the kernel asks again. */
-	int64_t refresh = (int64_t)account->config.refresh_s * CLOCK_SEC * 9 / 10;
 	GHashTableIter iter;
 	gpointer value;
 	g_hash_table_iter_init(&iter, account->mboxes);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
 		struct mbox *mbox = value;
-		if (mbox->complete && !mbox->gone && mbox->used_ns != 0 &&
-		    now - mbox->used_ns < IN_USE_NS &&
-		    now - MAX(mbox->synced_ns, mbox->failed_ns) >= refresh)
-			work_want_sync(account, mbox);
+		int64_t interval = push_poll_ns(account, mbox, now);
+		if (interval > 0 && now - MAX(mbox->synced_ns, mbox->failed_ns) >= interval)
+			tree_want_look(account, mbox, false);
 	}
 }
 
@@ -70,7 +64,8 @@ watch_thread(void *data)
 			g_cond_wait_until(&account->state, &account->lock,
 			                  g_get_monotonic_time() + 50 * 1000);
 		int64_t now = clock_boot_ns();
-		poll_used(account, now);
+		push_tick(account, now);
+		poll_mailboxes(account, now);
 		struct wait_list soft = { 0 }, hard = { 0 };
 		take_expired(account, now, &soft, &hard);
 		struct fault fault;

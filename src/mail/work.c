@@ -19,6 +19,10 @@
 #define IDLE_CLOSE_NS (300 * CLOCK_SEC)
 /* After a line was lost, what waits is not failed before so long has passed without a new one. */
 #define GRACE_NS (5 * CLOCK_SEC)
+/* A connection that was idle for so long may be dead by now. */
+#define DOUBT_NS (60 * CLOCK_SEC)
+/* A doubtful one must answer within this, or a third of the timeout. */
+#define PROBE_MAX_S 10u
 
 enum work_kind { WORK_NONE, WORK_READ, WORK_CHANGE, WORK_SYNC };
 
@@ -70,6 +74,16 @@ work_want_sync(struct account *account, struct mbox *mbox)
 	g_cond_broadcast(&account->work);
 }
 
+void
+work_mark_dirty(struct account *account, struct mbox *mbox)
+{
+	mbox->dirty = true;
+	if (mbox->sync_running)
+		mbox->sync_again = true;
+	else
+		work_want_sync(account, mbox);
+}
+
 int64_t
 work_progress_ns(struct account *account)
 {
@@ -97,6 +111,34 @@ work_stalled(struct account *account, int64_t now)
 }
 
 /* --- taking work ----------------------------------------------------------------------- */
+
+/* An idle connection that has it selected learns its news more cheaply. */
+static bool
+is_anothers(const struct worker *worker, uint32_t id)
+{
+	const struct account *account = worker->account;
+	for (unsigned i = 0; i < account->worker_count; i++) {
+		const struct worker *other = &account->workers[i];
+		if (other != worker && other->idle && other->selected == id && other->synced &&
+		    worker->selected != id)
+			return true;
+	}
+	return false;
+}
+
+static struct mbox *
+take_sync(struct worker *worker)
+{
+	GQueue *queue = &worker->account->sync_queue;
+	for (GList *link = queue->head; link != NULL; link = link->next) {
+		struct mbox *mbox = link->data;
+		if (!is_anothers(worker, mbox->id)) {
+			g_queue_delete_link(queue, link);
+			return mbox;
+		}
+	}
+	return NULL;
+}
 
 /* The queue's first mailbox, or rather the one that this connection has selected. */
 static struct mbox *
@@ -147,8 +189,7 @@ take_work(struct worker *worker, int64_t now, struct mbox **mbox_r)
 	}
 	if ((*mbox_r = take_change(account, now)) != NULL)
 		return WORK_CHANGE;
-	if (sync_allowed(account)) {
-		*mbox_r = take_mbox(&account->sync_queue, worker->selected);
+	if (sync_allowed(account) && (*mbox_r = take_sync(worker)) != NULL) {
 		(*mbox_r)->sync_queued = false;
 		(*mbox_r)->sync_running = true;
 		account->syncs_running++;
@@ -243,6 +284,7 @@ connected(struct worker *worker, struct conn *conn)
 	worker->selected = 0;
 	worker->idle_since_ns = clock_boot_ns();
 	account->connected++;
+	push_connected(account, conn);
 	if (account->line_fault.kind != FAULT_NONE && account->login == LOGIN_DONE)
 		log_info("connected again");
 	account->line_fault.kind = FAULT_NONE;
@@ -267,6 +309,8 @@ disconnect(struct worker *worker, bool polite)
 	account->connected--;
 	if (account->connected == 0)
 		account->line_lost_ns = clock_boot_ns();
+	if (!polite)
+		account->broke_ns = clock_boot_ns();
 	g_mutex_unlock(&account->lock);
 	if (polite)
 		conn_logout(conn);
@@ -302,8 +346,11 @@ worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validi
 	cache_view_end(view);
 	bool ok = known || fault_set(fault, FAULT_GONE, "the mailbox is no longer there");
 	const struct conn_mailbox *state = conn_selected(worker->conn);
-	/* A mailbox that was renumbered while it was selected here is not always told so. */
-	bool other = state != NULL && indexed && !any_validity && state->uidvalidity != uidvalidity;
+	/* A mailbox that was renumbered or renamed while it was selected here is not always told so. */
+	bool other = state != NULL &&
+	             ((indexed && !any_validity && state->uidvalidity != uidvalidity) ||
+	              state->name_len != raw->len ||
+	              memcmp(state->name, raw->str, raw->len) != 0);
 	if (ok && (worker->selected != id || (writable && !worker->selected_writable) ||
 	           state == NULL || state->stale || other)) {
 		worker->selected = 0;
@@ -335,22 +382,36 @@ run_sync(struct worker *worker, struct mbox *mbox)
 	struct account *account = worker->account;
 	struct fault fault = { 0 };
 	int64_t began = clock_boot_ns();
+	g_mutex_lock(&account->lock);
+	int64_t previous_ns = mbox->synced_ns;
+	uint64_t revision = mbox->revision;
+	g_mutex_unlock(&account->lock);
 	bool ok = mbox->id == 0 ? tree_run(worker, &fault) : sync_run(worker, mbox, &fault);
 	conn_set_handler(worker->conn, NULL);
 	struct wait_list refresh, listing;
 	g_mutex_lock(&account->lock);
 	mbox->sync_running = false;
 	account->syncs_running--;
+	if (mbox->id == ROOT_MAILBOX)
+		mbox->sync_again |= account->looks > 0;
 	if (ok) {
-		mbox->synced_ns = began;
+		mbox->synced_ns = mbox->flags_ns = began;
 		mbox->complete = true;
-		mbox->dirty = false;
+		mbox->dirty = mbox->sync_again;
 		mbox->step++;
+		mbox->lines_lost = 0;
+		push_synced(account, mbox, previous_ns, mbox->revision != revision);
 	} else {
 		mbox->failed_ns = clock_boot_ns();
 		if (fault.kind == FAULT_CANCELLED)
 			mbox->failed_ns = 0;
+		/* After a sleep or a cut each worker finds out for itself that its line is dead. */
+		else if (!conn_alive(worker->conn) && mbox->lines_lost++ < account->worker_count)
+			work_want_sync(account, mbox);
 	}
+	if (mbox->sync_again && conn_alive(worker->conn))
+		work_want_sync(account, mbox);
+	mbox->sync_again = false;
 	wait_list_take(&mbox->refresh_waits, &refresh);
 	wait_list_take(&mbox->listing_waits, &listing);
 	g_cond_broadcast(&account->state);
@@ -363,12 +424,21 @@ run_sync(struct worker *worker, struct mbox *mbox)
 }
 
 static void
+run_change(struct worker *worker, struct mbox *mbox)
+{
+	change_run(worker, mbox);
+	g_mutex_lock(&worker->account->lock);
+	push_own_change(worker->account);
+	g_mutex_unlock(&worker->account->lock);
+}
+
+static void
 run_work(struct worker *worker, enum work_kind kind, struct mbox *mbox)
 {
 	if (kind == WORK_READ)
 		fetch_run(worker, mbox);
 	else if (kind == WORK_CHANGE)
-		change_run(worker, mbox);
+		run_change(worker, mbox);
 	else
 		run_sync(worker, mbox);
 	if (!conn_alive(worker->conn))
@@ -406,7 +476,8 @@ worker_idle(struct worker *worker, int64_t now)
 		/* Changes that wait for their time are nobody's wake-up call. */
 		if (account->change_queue.length > 0)
 			until = now + CLOCK_SEC / 4;
-	} else if (account->login != LOGIN_FAILED && connection_wanted(account, now)) {
+	} else if (account->login != LOGIN_FAILED && connection_wanted(account, now) &&
+	           account->connected < push_worker_max(account)) {
 		bool interactive = account->read_queue.length > 0 || account->parked->len > 0 ||
 		                   account->draining;
 		if (pool_may_connect(account->pool, now, interactive, &until)) {
@@ -421,6 +492,34 @@ worker_idle(struct worker *worker, int64_t now)
 	worker_sleep(worker, until);
 }
 
+/* Nothing was heard on the connection since another one broke, or the machine slept, or for long:
+ * it is asked whether it is alive before anything is trusted to it. Lock held. */
+static bool
+is_doubtful(const struct worker *worker, int64_t now)
+{
+	const struct account *account = worker->account;
+	int64_t most = MIN(DOUBT_NS, 2 * (int64_t)account->config.timeout_s * CLOCK_SEC);
+	bool work = account->read_queue.length > 0 || account->change_queue.length > 0 ||
+	            sync_allowed(account);
+	return work && worker->conn != NULL &&
+	       (now - worker->idle_since_ns > most || worker->idle_since_ns < account->broke_ns ||
+	        worker->idle_since_ns < account->push.woken_ns);
+}
+
+/* Meanwhile what waits may go to another connection, or to a new one. */
+static void
+probe(struct worker *worker)
+{
+	struct fault fault;
+	unsigned most = MIN(PROBE_MAX_S, MAX(worker->account->config.timeout_s / 3, 1));
+	if (conn_probe(worker->conn, most, &fault)) {
+		worker->idle_since_ns = clock_boot_ns();
+	} else {
+		log_debug("connection %u is dead: %s", worker->number, fault.text);
+		disconnect(worker, false);
+	}
+}
+
 static void *
 worker_thread(void *data)
 {
@@ -430,6 +529,12 @@ worker_thread(void *data)
 	while (!account->stopping) {
 		struct mbox *mbox = NULL;
 		int64_t now = clock_boot_ns();
+		if (is_doubtful(worker, now)) {
+			g_mutex_unlock(&account->lock);
+			probe(worker);
+			g_mutex_lock(&account->lock);
+			continue;
+		}
 		enum work_kind kind = worker->conn != NULL ? take_work(worker, now, &mbox)
 		                                           : WORK_NONE;
 		if (kind == WORK_NONE) {
@@ -462,6 +567,7 @@ work_start(struct account *account)
 	for (unsigned i = 0; i < account->worker_count; i++)
 		account->workers[i].thread = g_thread_new("imapfs-line", worker_thread,
 		                                          &account->workers[i]);
+	push_start(account);
 	account->ticker = g_thread_new("imapfs-tick", watch_thread, account);
 	return true;
 }
@@ -476,11 +582,13 @@ work_stop(struct account *account)
 	for (unsigned i = 0; i < account->worker_count; i++)
 		if (account->workers[i].conn != NULL)
 			conn_cancel(account->workers[i].conn);
+	push_cancel(account);
 	pool_cancel(account->pool);
 	g_mutex_unlock(&account->lock);
 	for (unsigned i = 0; i < account->worker_count; i++)
 		g_thread_join(account->workers[i].thread);
 	g_thread_join(account->ticker);
+	push_stop(account);
 	g_free(account->workers);
 	account->workers = NULL;
 	account->worker_count = 0;

@@ -11,10 +11,17 @@ cleartext, with faults that are switched on one by one.
     ...
     server.violations                           # what no client may do: EXPUNGE, CLOSE
     server.copies(message)                      # [(mailbox, uid, flags)] where it stands now
+    server.fetches(message)                     # how often its body was sent
 
 Every message keeps an identity of its own through COPY and MOVE (message.origin), so that a
-test can prove that none was lost or doubled. Everything received is in server.commands as
-(connection, mailbox, line). All fields may be changed while it runs.
+test can prove that none was lost or doubled; EMAILID, X-GM-MSGID and X-GUID are made of it.
+Everything received is in server.commands as (connection, mailbox, line). All fields may be
+changed while it runs. What it can is what its capabilities say: ESEARCH, ENABLE, CONDSTORE,
+QRESYNC, IDLE, NOTIFY, LIST-EXTENDED, LIST-STATUS, SPECIAL-USE, OBJECTID, X-GM-EXT-1, UNSELECT,
+UIDPLUS, MOVE, QUOTA; X-GUID, which none tells, by x_guid=True.
+
+fakemodel.py has the account, the changes that a test makes itself, and the faults of a mailbox;
+fakeselected.py the commands on messages; fakepush.py IDLE and NOTIFY.
 
 As a program it serves a small account for trying by hand: fakeimap.py [PORT].
 """
@@ -27,146 +34,27 @@ import sys
 import threading
 import time
 
+from fakemodel import Account, Box, Faults, Message  # noqa: F401 (for tests)
+from fakepush import Cut, Line, Push
+from fakeselected import Selected
 from imapclient import utf7_encode
 
-MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split()
 BASE = 'IMAP4rev1'
 ALL = ('IMAP4rev1 SASL-IR LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CONDSTORE '
        'ESEARCH SPECIAL-USE QUOTA CHILDREN')
+MODERN = ALL + ' QRESYNC LIST-EXTENDED LIST-STATUS STATUS=SIZE NOTIFY'
+PLAIN = 'IMAP4rev1 LITERAL+ UIDPLUS MOVE SPECIAL-USE'
 
 
-def internaldate(when):
-    t = time.gmtime(when)
-    return '"%2d-%s-%04d %02d:%02d:%02d +0000"' % (
-        t.tm_mday, MONTHS[t.tm_mon - 1], t.tm_year, t.tm_hour, t.tm_min, t.tm_sec)
-
-
-def ranges(uids):
-    """A sequence set, ascending, of the integers."""
-    out = []
-    for uid in sorted(uids):
-        if out and out[-1][1] == uid - 1:
-            out[-1][1] = uid
-        else:
-            out.append([uid, uid])
-    return ','.join(str(a) if a == b else '%d:%d' % (a, b) for a, b in out)
-
-
-def in_set(text, largest):
-    """A predicate for a sequence set."""
-    spans = []
-    for part in text.split(','):
-        ends = [largest if e == '*' else int(e) for e in part.split(':')]
-        spans.append((min(ends), max(ends)))
-    return lambda n: any(a <= n <= b for a, b in spans)
-
-
-class Message:
-    origins = itertools.count(1)
-
-    def __init__(self, body, flags=(), date=None, origin=None):
-        self.body = body
-        self.flags = set(flags)
-        self.date = 1714745525 if date is None else date
-        self.origin = origin or next(Message.origins)
-        self.uid = 0
-        self.modseq = 1
-
-
-class Faults:
-    """Of one mailbox. Sets and dictionaries are by UID."""
-
-    def __init__(self):
-        self.size = {}              # RFC822.SIZE to report; None: leave the item out
-        self.body = {}              # what BODY[] gives: 'NIL', '""', 'none' (no item), bytes
-        self.body_once = {}         # the same, for the next FETCH only
-        self.omit = set()           # left out of any FETCH of more than one message
-        self.omit_always = set()
-        self.poison = set()         # NO [UNAVAILABLE] to every FETCH of its headers or body
-        self.poison_body = set()    # the same, of its body alone
-        self.peek_sees = False      # BODY.PEEK sets \\Seen
-        self.odd_order = False      # UID last, FLAGS in the middle, unasked FLAGS in between
-        self.ignore_origin = False  # <n.m> gives from 0 on
-        self.search = None          # 'empty', 'none' (no line), 'split' (one a line)
-        self.select = None          # text of a NO to SELECT and EXAMINE
-        self.select_once = None
-        self.no_uidnext = False
-        self.copy = None            # tagged answer to COPY and MOVE; nothing is done
-        self.copyuid = 'good'       # 'none', 'truncated', 'wrong' (another UIDVALIDITY), 'foreign'
-        self.move_keeps = False     # MOVE answers OK, copies, and leaves the source
-        self.move_nothing = False   # MOVE answers OK and does nothing
-        self.expunge_keeps = False  # UID EXPUNGE answers OK and does nothing
-        self.store = None           # tagged answer to STORE; nothing is done
-        self.auto_expunge = False   # \\Deleted removes at once
-        self.keep_seq = False
-        self.fetch_delay = 0.0      # seconds before a message
-
-
-class Box:
-    def __init__(self, account, name, attributes=()):
-        self.account, self.name = account, name
-        self.attributes = list(attributes)
-        self.messages = []
-        self.uidvalidity = next(account.validities)
-        self.uidnext = 1
-        self.modseq = 1
-        self.readonly = False
-        self.faults = Faults()
-
-    def add(self, body, flags=(), date=None, origin=None, uid=None):
-        """Delivers; returns the message, whose uid is set."""
-        with self.account.lock:
-            message = Message(body, flags, date, origin)
-            message.uid = self.uidnext if uid is None else uid
-            self.uidnext = max(self.uidnext, message.uid + 1)
-            self.modseq += 1
-            message.modseq = self.modseq
-            self.messages.append(message)
-            self.account.changed.notify_all()
-            return message
-
-    def by_uid(self, uid):
-        return next((m for m in self.messages if m.uid == uid), None)
-
-    def remove(self, uids):
-        with self.account.lock:
-            self.messages = [m for m in self.messages if m.uid not in uids]
-            self.modseq += 1
-            self.account.changed.notify_all()
-
-    def touch(self, message):
-        self.modseq += 1
-        message.modseq = self.modseq
-        self.account.changed.notify_all()
-
-    def renumber(self, shift=1000):
-        """A new UIDVALIDITY with the same mail in the same order."""
-        with self.account.lock:
-            self.uidvalidity = next(self.account.validities)
-            for i, message in enumerate(self.messages):
-                message.uid = shift + i
-            self.uidnext = shift + len(self.messages)
-
-
-class Cut(Exception):
-    """The line ends here."""
-
-
-class FakeImap:
+class FakeImap(Account):
     def __init__(self, capabilities=ALL, users=None, delimiter='/', port=0, namespace='',
-                 special=True, start=True):
-        self.lock = threading.RLock()
-        self.changed = threading.Condition(self.lock)
+                 special=True, start=True, x_guid=False):
+        super().__init__()
         self.capabilities = capabilities if BASE in capabilities else BASE + ' ' + capabilities
         self.users = users or {'alice': 'secret'}
         self.delimiter, self.namespace = delimiter, namespace
-        self.validities = itertools.count(100)
-        self.boxes = {}
-        self.commands, self.violations, self.expunged = [], [], []
-        self.fetched = []        # (mailbox, uid, first octet, octets) of each body sent
         self.connections = {}
         self.opened = 0
-        self.bodies_sent = 0
         self.quota = None        # (used, limit) in KiB
         self.broken = set()      # first words of commands answered with BAD
         self.max_connections = None
@@ -179,8 +67,17 @@ class FakeImap:
         self.before = None       # called with (connection, line) before a command is done
         self.responses = 0       # sent, over all connections
         self.cut_at_response = None
+        self.x_guid = x_guid     # Dovecot's, which no capability tells
+        self.closed = True       # with QRESYNC, a SELECT in a mailbox tells [CLOSED]
+        self.enable = 'good'     # 'silent' (done, without ENABLED), 'none' (OK, and nothing is
+        #                          done), 'pretend' (ENABLED, and nothing is done), 'refuse'
+        self.idle = 'good'       # 'mute', 'no-plus', 'bye' (at the first news), 'refuse'
+        self.notify = 'good'     # 'mute', 'overflow' (at the first news), 'refuse'
+        self.notify_events = set(Push.EVENTS)  # others are answered with BADEVENT
         self.add_box('INBOX')
-        if special:
+        if self.has('X-GM-EXT-1'):
+            self.gmail()
+        elif special:
             for name in ('Trash', 'Sent'):
                 self.add_box(name, ['\\' + name])
         self.listener = socket.socket()
@@ -224,29 +121,18 @@ class FakeImap:
         with self.lock:
             for connection in list(self.connections.values()):
                 connection.close()
-            self.changed.notify_all()
+            self.change()
 
     def url(self, user='alice'):
         return 'imap://%s@127.0.0.1:%d' % (user, self.port)
 
-    # The account.
-
-    def add_box(self, name, attributes=()):
+    def tell(self, line):
+        """Sends a line of the server's to everybody who listens by IDLE or NOTIFY."""
         with self.lock:
-            self.boxes[name] = Box(self, name, attributes)
-            return self.boxes[name]
-
-    def box(self, name):
-        return self.boxes[name]
-
-    def has(self, capability):
-        return capability.upper() in self.capabilities.upper().split()
-
-    def copies(self, message):
-        """[(mailbox, uid, flags)] of what this message became."""
-        with self.lock:
-            return [(b.name, m.uid, set(m.flags)) for b in self.boxes.values()
-                    for m in b.messages if m.origin == message.origin]
+            for connection in self.connections.values():
+                if connection.listening or connection.notify is not None:
+                    connection.injected.append(line)
+            self.change()
 
     def received(self, pattern):
         """The lines received that match."""
@@ -272,17 +158,23 @@ class FakeImap:
         return False
 
 
-class Connection:
+class Connection(Selected, Push):
     def __init__(self, server, sock, number):
         self.server, self.sock, self.number = server, sock, number
-        self.file = sock.makefile('rb')
+        self.line = Line(sock)
+        self.wake = self.line.wake
         self.out, self.waiting = [], 0
         self.user = None
         self.box = None
         self.readonly = True
         self.seen = []      # the UIDs that this connection numbers its messages by
-        self.compressed = False
-        self.tag = '*'
+        self.modseq = 0     # of the mailbox, up to where its news were told
+        self.validity = 0   # of the mailbox, as it was told
+        self.condstore = self.qresync = False
+        self.listening = False  # in IDLE
+        self.notify = None      # {filter: (mailboxes, events)}
+        self.injected = []
+        self.tag, self.kind = '*', 'GREETING'
 
     # The line.
 
@@ -299,6 +191,7 @@ class Connection:
             data = data.encode('utf-8', 'surrogateescape')
         self.out.append(data + b'\r\n')
         with server.lock:
+            server.octets[self.kind] += len(data) + 2
             server.responses += 1
             if server.cut_at_response is not None:
                 server.cut_at_response -= 1
@@ -307,8 +200,6 @@ class Connection:
                     self.out.pop()
                     raise Cut
         self.waiting += len(data)
-        if self.waiting > 60000:
-            self.flush()
 
     def flush(self):
         data, self.out, self.waiting = b''.join(self.out), [], 0
@@ -322,10 +213,7 @@ class Connection:
         """A line with its literals: [bytes, ...], text and literals in turn."""
         parts = []
         while True:
-            line = self.file.readline(1 << 20)
-            if not line.endswith(b'\n'):
-                raise Cut
-            line = line.rstrip(b'\r\n')
+            line = self.line.readline().rstrip(b'\r\n')
             literal = re.search(rb'~?\{(\d+)(\+?)\}$', line)
             if not literal:
                 parts.append(line)
@@ -334,10 +222,7 @@ class Connection:
             if not literal.group(2):
                 self.send('+ go on')
                 self.flush()
-            data = self.file.read(int(literal.group(1)))
-            if len(data) < int(literal.group(1)):
-                raise Cut
-            parts.append(data)
+            parts.append(self.line.read(int(literal.group(1))))
 
     def serve(self):
         server = self.server
@@ -351,6 +236,7 @@ class Connection:
                 server.capabilities, '' if 'AUTH=' in server.capabilities else ' AUTH=PLAIN'))
             self.flush()
             while True:
+                self.listen()
                 self.one()
                 self.flush()
         except (Cut, OSError):
@@ -362,9 +248,19 @@ class Connection:
                 pass
             with server.lock:
                 server.connections.pop(self.number, None)
+                self.line.close()
             self.close()
-            self.file.close()
             self.sock.close()
+
+    def listen(self):
+        """Until the next command comes, with the news that NOTIFY asked for."""
+        while self.notify is not None and not self.server.stopping:
+            self.kind = 'NOTIFY'
+            with self.server.lock:
+                self.notify_news()
+            self.flush()
+            if self.line.wait():
+                break
 
     def one(self):
         server = self.server
@@ -388,6 +284,8 @@ class Connection:
         with server.lock:
             shown = 'LOGIN ...' if name == 'LOGIN' else line
             server.commands.append((self.number, self.box.name if self.box else None, shown))
+            self.kind = server.kind(name, rest)
+            server.counts[self.kind] += 1
             self._watch(name, uid)
         if server.before:
             server.before(self, line)
@@ -457,8 +355,9 @@ class Connection:
                 out.append(text[i:j])
                 i = j
             else:
-                j = i
-                while j < len(text) and text[j] != ' ':
+                depth, j = 0, i
+                while j < len(text) and (depth or text[j] != ' '):
+                    depth += {'[': 1, ']': -1}.get(text[j], 0)
                     j += 1
                 out.append(text[i:j])
                 i = j
@@ -507,13 +406,22 @@ class Connection:
         if len(words) < 2:
             self.send('+ ')
             self.flush()
-            words.append(self.file.readline().decode().strip())
+            words.append(self.line.readline().decode().strip())
         _, user, password = base64.b64decode(words[1]).decode().split('\0')
         self._logged_in(user, password)
 
     def do_enable(self, rest, uid):
-        if self.server.has('CONDSTORE') and 'CONDSTORE' in rest.upper():
-            self.send('* ENABLED CONDSTORE')
+        server = self.server
+        if not server.has('ENABLE') or server.enable == 'refuse' or self.box is not None:
+            self.tagged('BAD not now')
+            return
+        known = [w for w in rest.upper().split()
+                 if w in ('CONDSTORE', 'QRESYNC', 'UTF8=ACCEPT') and server.has(w)]
+        if server.enable in ('good', 'silent'):
+            self.qresync = self.qresync or 'QRESYNC' in known
+            self.condstore = self.condstore or self.qresync or 'CONDSTORE' in known
+        if server.enable in ('good', 'pretend'):
+            self.send('* ENABLED' + ''.join(' ' + w for w in known))
         self.tagged('OK done')
 
     def do_namespace(self, rest, uid):
@@ -539,31 +447,47 @@ class Connection:
             name = 'INBOX'
         return self.server.boxes.get(name)
 
+    def _pattern(self, pattern):
+        delimiter = self.server.delimiter
+        if delimiter:
+            return re.escape(pattern).replace('\\*', '.*').replace(
+                '%', '[^%s]*' % re.escape(delimiter))
+        return fnmatch.translate(pattern.replace('%', '*'))
+
     def _list(self, rest, word):
         words = self.words(rest)
-        special_only = False
-        if words and words[0].startswith('('):
-            special_only = 'SPECIAL-USE' in words.pop(0).upper()
-        pattern = words[0] + words[1]
         server, delimiter = self.server, self._delimiter()
-        if words[1] == '':
+        selection = words.pop(0).upper() if words[0].startswith('(') else ''
+        returned = []
+        if len(words) > 2:
+            if words[2].upper() != 'RETURN' or not server.has('LIST-EXTENDED'):
+                raise ValueError('no RETURN here')
+            returned = self.words(words[3][1:-1].upper())
+        patterns = self.words(words[1][1:-1]) if words[1].startswith('(') else [words[1]]
+        status = None
+        if 'STATUS' in returned:
+            if not server.has('LIST-STATUS'):
+                raise ValueError('no STATUS here')
+            status = returned[returned.index('STATUS') + 1].strip('()').split()
+        if patterns == ['']:
             self.send('* %s (\\Noselect) %s ""' % (word, delimiter))
             self.tagged('OK done')
             return
-        if server.delimiter:
-            regex = re.escape(pattern).replace('\\*', '.*').replace(
-                '%', '[^%s]*' % re.escape(server.delimiter))
-        else:
-            regex = fnmatch.translate(pattern.replace('%', '*'))
+        regexes = [self._pattern(words[0] + p) for p in patterns]
         for name, box in server.boxes.items():
             use = [a for a in box.attributes if a.lower() not in ('\\noselect', '\\nonexistent')]
-            if special_only and not use:
+            if ('SPECIAL-USE' in selection and not use) or \
+                    not any(re.fullmatch(r, name, re.S) for r in regexes):
                 continue
-            if re.fullmatch(regex, name, re.S):
-                shown = box.attributes if server.has('SPECIAL-USE') or word == 'XLIST' else \
-                    [a for a in box.attributes if a not in use]
-                self.send('* %s (%s) %s %s' % (word, ' '.join(shown), delimiter,
-                                               self._quoted(name)))
+            shown = [a for a in box.attributes if a not in use or word == 'XLIST'
+                     or server.has('SPECIAL-USE')]
+            if 'CHILDREN' in returned:
+                below = name + (server.delimiter or '\0')
+                shown.append('\\HasChildren' if any(n.startswith(below) for n in server.boxes)
+                             else '\\HasNoChildren')
+            self.send('* %s (%s) %s %s' % (word, ' '.join(shown), delimiter, self._quoted(name)))
+            if status and self._selectable(box) and not isinstance(box.faults.status, str):
+                self.send(self.status_line(box, status))
         self.tagged('OK done')
 
     def do_list(self, rest, uid):
@@ -575,25 +499,60 @@ class Connection:
     def do_xlist(self, rest, uid):
         self._list(rest, 'XLIST')
 
+    def status_line(self, box, items):
+        values = {'MESSAGES': len(box.messages), 'UIDNEXT': box.uidnext, 'RECENT': 0,
+                  'UIDVALIDITY': box.uidvalidity,
+                  'UNSEEN': sum('\\Seen' not in m.flags for m in box.messages)}
+        if self.server.has('CONDSTORE'):
+            values['HIGHESTMODSEQ'] = box.told_modseq() \
+                if box.faults.highestmodseq not in ('none', 'absent') else 0
+        if self.server.has('OBJECTID'):
+            values['MAILBOXID'] = '(%s)' % box.mailboxid
+        if self.server.has('STATUS=SIZE'):
+            values['SIZE'] = sum(len(m.body) for m in box.messages)
+        if isinstance(box.faults.status, dict):
+            values.update(box.faults.status)
+        if 'HIGHESTMODSEQ' in items:
+            self.condstore = True
+        unknown = [i for i in items if i not in values]
+        if unknown:
+            raise ValueError('no such item: %s' % unknown[0])
+        return '* STATUS %s (%s)' % (self._quoted(box.name), ' '.join(
+            '%s %s' % (i, values[i]) for i in items))
+
     def do_status(self, rest, uid):
         name, items = self.words(rest)
         box = self._find(name)
         if box is None:
             self.tagged('NO [NONEXISTENT] no such mailbox')
-            return
-        values = {'MESSAGES': len(box.messages), 'UIDNEXT': box.uidnext, 'RECENT': 0,
-                  'UIDVALIDITY': box.uidvalidity, 'HIGHESTMODSEQ': box.modseq,
-                  'UNSEEN': sum('\\Seen' not in m.flags for m in box.messages)}
-        self.send('* STATUS %s (%s)' % (self._quoted(name), ' '.join(
-            '%s %d' % (i, values[i]) for i in items.upper().strip('()').split() if i in values)))
-        self.tagged('OK done')
+        elif isinstance(box.faults.status, str):
+            self.tagged(box.faults.status)
+        elif not self._selectable(box):
+            self.tagged('NO can not be selected')
+        else:
+            self.send(self.status_line(box, items.upper().strip('()').split()))
+            self.tagged('OK done')
 
     def do_create(self, rest, uid):
         name = self.words(rest)[0]
         if self._find(name):
             self.tagged('NO [ALREADYEXISTS] there it is')
         else:
-            self.server.add_box(name)
+            box = self.server.add_box(name)
+            self.tagged('OK [MAILBOXID (%s)] done' % box.mailboxid
+                        if self.server.has('OBJECTID') else 'OK done')
+
+    def do_rename(self, rest, uid):
+        old, new = self.words(rest)
+        if self._find(old) is None:
+            self.tagged('NO [NONEXISTENT] no such mailbox')
+        elif self._find(new) is not None:
+            self.tagged('NO [ALREADYEXISTS] there it is')
+        elif old.upper() == 'INBOX':
+            self.server.violations.append('RENAME of INBOX')
+            self.tagged('NO not that one')
+        else:
+            self.server.rename(old, new)
             self.tagged('OK done')
 
     def do_delete(self, rest, uid):
@@ -602,8 +561,7 @@ class Connection:
         if box is None:
             self.tagged('NO [NONEXISTENT] no such mailbox')
             return
-        self.server.expunged += [(name, m.origin) for m in box.messages]
-        del self.server.boxes[name]
+        self.server.remove_box(box.name)
         self.tagged('OK done')
 
     def do_subscribe(self, rest, uid):
@@ -624,48 +582,6 @@ class Connection:
         self.send('* QUOTA "root" (STORAGE %d %d)' % self.server.quota)
         self.tagged('OK done')
 
-    def _select(self, rest, readonly):
-        name = self.words(rest)[0]
-        self.box = None
-        box = self._find(name)
-        if box is None:
-            self.tagged('NO [NONEXISTENT] no such mailbox')
-            return
-        answer, box.faults.select_once = box.faults.select_once or box.faults.select, None
-        if answer or any(a.lower() in ('\\noselect', '\\nonexistent') for a in box.attributes):
-            self.tagged(answer or 'NO can not be selected')
-            return
-        self.box, self.readonly = box, readonly or box.readonly
-        self.seen = [m.uid for m in box.messages]
-        self.modseq = box.modseq
-        self.send('* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)')
-        self.send('* OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*)] ok'
-                  if not self.readonly else '* OK [PERMANENTFLAGS ()] none')
-        self.send('* %d EXISTS' % len(box.messages))
-        self.send('* 0 RECENT')
-        self.send('* OK [UIDVALIDITY %d] ok' % box.uidvalidity)
-        if not box.faults.no_uidnext:
-            self.send('* OK [UIDNEXT %d] ok' % box.uidnext)
-        if self.server.has('CONDSTORE'):
-            self.send('* OK [HIGHESTMODSEQ %d] ok' % box.modseq)
-        self.tagged('OK [READ-%s] done' % ('ONLY' if self.readonly else 'WRITE'))
-
-    def do_select(self, rest, uid):
-        self._select(rest, False)
-
-    def do_examine(self, rest, uid):
-        self._select(rest, True)
-
-    def do_unselect(self, rest, uid):
-        self.box = None
-        self.tagged('OK done')
-
-    def do_close(self, rest, uid):
-        if not self.readonly:
-            self._expunge(lambda u: True)
-        self.box = None
-        self.tagged('OK done')
-
     def do_append(self, rest, uid):
         words = self.words(rest)
         box = self._find(words[0])
@@ -677,340 +593,6 @@ class Connection:
         self.news()
         self.tagged('OK [APPENDUID %d %d] done' % (box.uidvalidity, message.uid)
                     if self.server.has('UIDPLUS') else 'OK done')
-
-    # The selected mailbox.
-
-    def news(self, expunges=True):
-        """Tells what others did, as EXPUNGE, EXISTS and FETCH FLAGS."""
-        box = self.box
-        if box is None:
-            return
-        there = {m.uid for m in box.messages}
-        if expunges:
-            for i in range(len(self.seen) - 1, -1, -1):
-                if self.seen[i] not in there:
-                    del self.seen[i]
-                    self.send('* %d EXPUNGE' % (i + 1))
-        known = set(self.seen)
-        fresh = [m.uid for m in box.messages if m.uid not in known]
-        if fresh:
-            self.seen += fresh
-            self.send('* %d EXISTS' % len(self.seen))
-        for message in box.messages:
-            if message.modseq > self.modseq and message.uid in known:
-                self.send('* %d FETCH (UID %d FLAGS (%s)%s)' % (
-                    self.seen.index(message.uid) + 1, message.uid, ' '.join(sorted(message.flags)),
-                    self._modseq(message)))
-        self.modseq = box.modseq
-
-    def _modseq(self, message):
-        return ' MODSEQ (%d)' % message.modseq if self.server.has('CONDSTORE') else ''
-
-    def do_idle(self, rest, uid):
-        server = self.server
-        self.send('+ idling')
-        self.flush()
-        self.sock.settimeout(0.05)
-        try:
-            while True:
-                with server.lock:
-                    self.news()
-                self.flush()
-                try:
-                    line = self.sock.recv(100, socket.MSG_PEEK)
-                except (TimeoutError, BlockingIOError):
-                    if server.stopping:
-                        raise Cut from None
-                    continue
-                self.sock.settimeout(None)
-                line = self.file.readline()
-                if line.strip().upper() != b'DONE':
-                    raise Cut
-                break
-        finally:
-            self.sock.settimeout(None)
-        self.tagged('OK done')
-
-    def _chosen(self, text, uid):
-        """The messages of a set, with their sequence numbers."""
-        box = self.box
-        if box is None:
-            raise ValueError('no mailbox selected')
-        by_uid = {m.uid: m for m in box.messages}
-        if uid:
-            test = in_set(text, self.seen[-1] if self.seen else 0)
-            return [(i + 1, by_uid[u]) for i, u in enumerate(self.seen) if test(u) and u in by_uid]
-        test = in_set(text, len(self.seen))
-        return [(i + 1, by_uid[u]) for i, u in enumerate(self.seen) if test(i + 1) and u in by_uid]
-
-    def do_search(self, rest, uid):
-        box, faults = self.box, self.box.faults
-        text = rest.upper()
-        esearch = re.match(r'RETURN \(([^)]*)\) ?', text)
-        if esearch:
-            text = text[esearch.end():]
-        words = self.words(text) or ['ALL']
-        by_uid = {m.uid: m for m in box.messages}
-        found = [(i + 1, by_uid[u]) for i, u in enumerate(self.seen) if u in by_uid]
-        while words:
-            word = words.pop(0)
-            if word == 'UID' or re.fullmatch(r'[\d:*,]+', word):
-                spec = words.pop(0) if word == 'UID' else word
-                chosen = {m.uid for _, m in self._chosen(spec, word == 'UID')}
-                found = [f for f in found if f[1].uid in chosen]
-            elif word in ('SEEN', 'DELETED', 'FLAGGED', 'ANSWERED', 'DRAFT'):
-                found = [f for f in found if '\\' + word.capitalize() in f[1].flags]
-            elif word in ('UNSEEN', 'UNDELETED', 'UNFLAGGED', 'UNANSWERED', 'UNDRAFT'):
-                found = [f for f in found if '\\' + word[2:].capitalize() not in f[1].flags]
-            elif word == 'KEYWORD':
-                key = words.pop(0)
-                found = [f for f in found if key in {x.upper() for x in f[1].flags}]
-            elif word == 'HEADER':
-                field, value = words.pop(0), words.pop(0)
-                found = [f for f in found if re.search(
-                    re.escape(field) + r':[^\r\n]*' + re.escape(value),
-                    f[1].body.decode('latin-1'), re.I)]
-            elif word == 'MODSEQ':
-                least = int(words.pop(0))
-                found = [f for f in found if f[1].modseq >= least]
-            elif word != 'ALL':
-                self.tagged('BAD unknown key %s' % word)
-                return
-        numbers = [m.uid if uid else seq for seq, m in found]
-        if faults.search == 'empty':
-            numbers = []
-        if esearch and self.server.has('ESEARCH'):
-            items = esearch.group(1).split() or ['ALL']
-            out = '* ESEARCH (TAG "%s")%s' % (self.tag, ' UID' if uid else '')
-            if 'MIN' in items and numbers:
-                out += ' MIN %d' % numbers[0]
-            if 'MAX' in items and numbers:
-                out += ' MAX %d' % numbers[-1]
-            if 'COUNT' in items:
-                out += ' COUNT %d' % len(numbers)
-            if 'ALL' in items and numbers:
-                out += ' ALL ' + ranges(numbers)
-            self.send(out)
-        elif esearch:
-            self.tagged('BAD no RETURN here')
-            return
-        elif faults.search == 'split':
-            for number in numbers:
-                self.send('* SEARCH %d' % number)
-        elif faults.search != 'none':
-            self.send('* SEARCH' + ''.join(' %d' % n for n in numbers))
-        self.news(expunges=uid)
-        self.tagged('OK done')
-
-    ITEM = re.compile(r'(BODY(?:\.PEEK)?)\[([^\]]*)\](?:<(\d+)\.(\d+)>)?|([A-Z0-9.-]+)', re.I)
-
-    def do_fetch(self, rest, uid):
-        words = self.words(rest)
-        server = self.server
-        with server.lock:
-            chosen = self._chosen(words[0], uid)
-            box = self.box
-            faults = box.faults
-        modifier = words[2].upper() if len(words) > 2 else ''
-        since = re.search(r'CHANGEDSINCE (\d+)', modifier)
-        if since:
-            chosen = [c for c in chosen if c[1].modseq > int(since.group(1))]
-        items = [m for m in self.ITEM.finditer(words[1].strip('()'))]
-        names = [m.group(0).upper() for m in items]
-        whole = any(m.group(1) and not m.group(2) for m in items)
-        bodies = any(m.group(1) for m in items)
-        uids = {m.uid for _, m in chosen}
-        if (bodies and uids & faults.poison) or (whole and uids & faults.poison_body):
-            self.tagged('NO [UNAVAILABLE] message can not be read now')
-            return
-        seen = faults.peek_sees and whole or any(
-            (m.group(1) or '').upper() == 'BODY' for m in items) and not self.readonly
-        for seq, message in chosen:
-            if message.uid in faults.omit_always or \
-                    (message.uid in faults.omit and len(chosen) > 1):
-                continue
-            if faults.fetch_delay:
-                self.flush()
-                time.sleep(faults.fetch_delay)
-            with server.lock:
-                if seen and '\\Seen' not in message.flags:
-                    message.flags.add('\\Seen')
-                    box.touch(message)
-                    if 'FLAGS' not in names:
-                        names = names + ['FLAGS']
-                        items = items + [self.ITEM.match('FLAGS')]
-                self._fetch_one(seq, message, items, uid or 'UID' in names, bool(since))
-        with server.lock:
-            self.news(expunges=uid)
-        self.tagged('OK done')
-
-    def _fetch_one(self, seq, message, items, with_uid, with_modseq):
-        faults = self.box.faults
-        parts = []
-        for match in items:
-            item = match.group(0).upper()
-            if item == 'UID':
-                continue
-            if item == 'FLAGS':
-                parts.append(b'FLAGS (%s)' % ' '.join(sorted(message.flags)).encode())
-            elif item == 'INTERNALDATE':
-                parts.append(b'INTERNALDATE ' + (message.date if isinstance(message.date, str)
-                             else internaldate(message.date)).encode())
-            elif item == 'RFC822.SIZE':
-                size = faults.size.get(message.uid, len(message.body))
-                if size is not None:
-                    parts.append(b'RFC822.SIZE %d' % size)
-            elif item == 'MODSEQ':
-                with_modseq = True
-            elif match.group(1):
-                part = self._body(message, match)
-                if part is not None:
-                    parts.append(part)
-        if with_modseq and self.server.has('CONDSTORE'):
-            parts.append(b'MODSEQ (%d)' % message.modseq)
-        if with_uid:
-            if faults.odd_order:
-                parts.reverse()
-                parts.append(b'UID %d' % message.uid)
-                self.send('* OK [ALERT] nothing of interest')
-                self.send('* %d FETCH (FLAGS (%s))' % (seq, ' '.join(sorted(message.flags))))
-            else:
-                parts.insert(0, b'UID %d' % message.uid)
-        self.send(b'* %d FETCH (' % seq + b' '.join(parts) + b')')
-
-    def _body(self, message, match):
-        server, faults, body = self.server, self.box.faults, message.body
-        section = match.group(2).upper()
-        echo = b'BODY[%s]' % section.encode()
-        if section == '':
-            fault = faults.body_once.pop(message.uid, None) or faults.body.get(message.uid)
-            if fault == 'none':
-                return None
-            if fault in ('NIL', '""'):
-                return echo + b' ' + fault.encode()
-            if fault is not None:
-                body = fault
-        elif section.startswith('HEADER'):
-            head, blank, _ = body.partition(b'\r\n\r\n')
-            head = b'' if body.startswith(b'\r\n') else head + b'\r\n'
-            fields = re.match(r'HEADER\.FIELDS(\.NOT)? \(([^)]*)\)', section)
-            if fields:
-                wanted = {f.strip('"').encode() for f in fields.group(2).split()}
-                kept = []
-                for line in re.findall(rb'[^\r\n][^\n]*\n(?:[ \t][^\n]*\n)*', head):
-                    inside = line.split(b':', 1)[0].strip().upper() in wanted
-                    if inside != bool(fields.group(1)):
-                        kept.append(line)
-                head = b''.join(kept)
-            body = head + b'\r\n'
-        elif section == 'TEXT':
-            body = body.partition(b'\r\n\r\n')[2]
-        else:
-            return echo + b' NIL'
-        if match.group(3) is not None:
-            origin, length = int(match.group(3)), int(match.group(4))
-            start = 0 if faults.ignore_origin else origin
-            body = body[start:start + length]
-            echo += b'<%d>' % origin
-        if section == '':
-            server.fetched.append((self.box.name, message.uid,
-                                   int(match.group(3) or 0), len(body)))
-            server.bodies_sent += len(body)
-        return echo + b' {%d}\r\n' % len(body) + body
-
-    def do_store(self, rest, uid):
-        words = self.words(rest)
-        chosen = self._chosen(words[0], uid)
-        if len(words) > 3:  # (UNCHANGEDSINCE n)
-            words.pop(1)
-        what, flags = words[1].upper(), set(words[2].strip('()').split())
-        faults = self.box.faults
-        if self.readonly:
-            self.tagged('NO [READ-ONLY] examined only')
-            return
-        if faults.store:
-            self.tagged(faults.store)
-            return
-        for seq, message in chosen:
-            if what.startswith('+'):
-                message.flags |= flags
-            elif what.startswith('-'):
-                message.flags -= flags
-            else:
-                self.server.violations.append('absolute STORE in ' + self.box.name)
-                message.flags = flags
-            self.box.touch(message)
-            if 'SILENT' not in what:
-                self.send('* %d FETCH (UID %d FLAGS (%s))' % (
-                    seq, message.uid, ' '.join(sorted(message.flags))))
-        if faults.auto_expunge:
-            self._expunge(lambda u: True)
-        self.modseq = self.box.modseq
-        self.tagged('OK done')
-
-    def _expunge(self, test):
-        box = self.box
-        gone = [m for m in box.messages if '\\Deleted' in m.flags and test(m.uid)]
-        self.server.expunged += [(box.name, m.origin) for m in gone]
-        box.remove({m.uid for m in gone})
-
-    def do_expunge(self, rest, uid):
-        if uid and not self.server.has('UIDPLUS'):
-            self.tagged('BAD unknown command')
-            return
-        if self.readonly:
-            self.tagged('NO [READ-ONLY] examined only')
-            return
-        if not self.box.faults.expunge_keeps:
-            self._expunge(in_set(rest.strip(), self.seen[-1] if self.seen else 0) if uid
-                          else lambda u: True)
-        self.news()
-        self.tagged('OK done')
-
-    def _transfer(self, rest, uid, move):
-        words = self.words(rest)
-        chosen = self._chosen(words[0], uid)
-        target = self._find(words[1])
-        faults = self.box.faults
-        if faults.copy:
-            self.tagged(faults.copy)
-            return
-        if target is None:
-            self.tagged('NO [TRYCREATE] no such mailbox')
-            return
-        if move and faults.move_nothing:
-            self.tagged('OK done')
-            return
-        made = [(m.uid, target.add(m.body, m.flags, m.date, m.origin).uid) for _, m in chosen]
-        code = ''
-        if self.server.has('UIDPLUS') and made and faults.copyuid != 'none':
-            validity = target.uidvalidity + (7 if faults.copyuid == 'wrong' else 0)
-            code = '[COPYUID %d %s %s] ' % (validity, ','.join(str(a) for a, _ in made),
-                                           ','.join(str(b) for _, b in made))
-            if faults.copyuid == 'truncated':
-                code = '[COPYUID %d  ] ' % target.uidvalidity
-            elif faults.copyuid == 'foreign':  # names messages that nobody meant
-                others = [m.uid for m in self.box.messages if m.uid not in dict(made)]
-                code = '[COPYUID %d %s %s] ' % (validity, ranges(others or [1]),
-                                               ranges(b for _, b in made[:len(others) or 1]))
-        if not move:
-            self.tagged('OK %sdone' % code)
-            return
-        if code:
-            self.send('* OK %smoved' % code)
-        if not faults.move_keeps:
-            self.box.remove({a for a, _ in made})
-            self.news()
-        self.tagged('OK done')
-
-    def do_copy(self, rest, uid):
-        self._transfer(rest, uid, False)
-
-    def do_move(self, rest, uid):
-        if self.readonly:
-            self.tagged('NO [READ-ONLY] examined only')
-            return
-        self._transfer(rest, uid, True)
 
 
 def main():

@@ -12,6 +12,8 @@ As a program it is steered over a Unix socket, one command a line, one JSON line
     delay MS         round trip added, half of it each way; bandwidth is not limited by it
     bandwidth N      octets a second each way, 0: no limit
     stall | go       forward nothing, without closing anything; forward again
+    strand           nothing goes over the present connections ever again, and nobody is told;
+                     new ones work: what a laptop finds when it wakes up
     cut              reset all connections now
     cut-after N      end all once N more octets came from the server (N are forwarded)
     cut-response K   end all once K more responses were forwarded whole; counted over all
@@ -82,10 +84,13 @@ class Pipe:
         self.timer = None
         self.ended = False
         self.sink_full = False
+        self.stranded = False
         self.responses = Responses() if down else None
 
     def feed(self, data):
         server = self.server
+        if self.stranded:
+            return
         if self.down:
             data, cut = server.count_down(self.responses, data)
         else:
@@ -120,7 +125,7 @@ class Pipe:
 
     def drain(self):
         self.timer = None
-        if self.server.stalled or self.sink is None:
+        if self.server.stalled or self.stranded or self.sink is None:
             return
         now = self.server.loop.time() + 0.0002
         ready = []
@@ -152,7 +157,8 @@ class Pipe:
         self._finish()
 
     def _finish(self):
-        if self.ended and not self.queue and self.sink is not None and not self.server.stalled:
+        if self.ended and not self.queue and self.sink is not None and not self.server.stalled \
+                and not self.stranded:
             self.sink.close()
 
 
@@ -287,6 +293,11 @@ class Server:
         for connection in list(self.connections):
             connection.cut()
 
+    def strand(self):
+        for pipe in self.pipes():
+            pipe.stranded = True
+            pipe.queue.clear()
+
     def finish(self):
         """Ends all connections behind what was forwarded."""
         for connection in list(self.connections):
@@ -314,6 +325,8 @@ class Server:
             self.set_stall(name == 'stall')
         elif name == 'cut':
             self.cut()
+        elif name == 'strand':
+            self.strand()
         elif name == 'cut-after':
             self.cut_at_octet = int(value)
         elif name == 'cut-response':
@@ -397,6 +410,9 @@ class Proxy:
 
     def go(self):
         self.command('go')
+
+    def strand(self):
+        self.command('strand')
 
     def cut(self):
         self.command('cut')

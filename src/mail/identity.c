@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* Who a message is: see identity.h. */
+#include "config.h"
+
+#include "mail/identity.h"
+
+#include <string.h>
+
+bool
+identity_alike(const struct message_record *a, const struct message_record *b)
+{
+	uint64_t a_told = a->told != 0 ? a->told : a->size, b_told = b->told != 0 ? b->told : b->size;
+	bool other_id = a->emailid[0] != '\0' && b->emailid[0] != '\0' &&
+	                strcmp(a->emailid, b->emailid) != 0;
+	return !other_id && a_told == b_told && a->mtime == b->mtime &&
+	       memcmp(a->identity, b->identity, sizeof a->identity) == 0;
+}
+
+static uint64_t
+body_key(const struct message_record *record)
+{
+	return record->body != 0 ? record->body : record->ino;
+}
+
+/* Those found in a generation that is no longer its mailbox's present one, and that live on nowhere
+ * else, are buried now; they would be, a little later. */
+static bool
+bury_stale(struct cache_txn *txn, enum cache_ident kind, const struct message_record *like,
+           struct fault *fault)
+{
+	struct cache_place places[CACHE_IDENT_MAX];
+	struct cache_view *view = cache_txn_view(txn);
+	unsigned count = cache_ident_find(view, kind, like, places, CACHE_IDENT_MAX);
+	for (unsigned i = 0; i < count; i++) {
+		struct tomb_record tomb = { .mailbox = ROOT_MAILBOX };
+		struct message_record present;
+		struct inode_record inode;
+		uint32_t mailbox;
+		if (!cache_message_get(view, places[i].space, places[i].recno, &tomb.message) ||
+		    tomb.message.ino == 0 ||
+		    cache_message_by_ino(view, tomb.message.ino, &mailbox, &present))
+			continue;
+		if (cache_inode_get(view, tomb.message.ino, &inode))
+			tomb.mailbox = inode.mailbox;
+		if (!txn_message_bury(txn, &tomb, fault))
+			return false;
+	}
+	return true;
+}
+
+static bool
+revive(struct cache_txn *txn, const struct tomb_record *tomb, enum identity_kind kind,
+       struct identity *identity, struct fault *fault)
+{
+	uint64_t ino = tomb->message.ino;
+	identity->kind = kind;
+	identity->ino = ino;
+	identity->body = body_key(&tomb->message);
+	if ((tomb->message.state & MESSAGE_PROBABLE) != 0)
+		identity->prior = tomb->message.prior;
+	else if (kind == IDENTITY_PROBABLE)
+		identity->prior = identity->body;
+	g_string_assign(identity->name, tomb->message.name);
+	return txn_tomb_delete(txn, ino, fault);
+}
+
+/* Where it was moved to by us, or by its id. *found_r: that is settled. */
+static bool
+find_proven(struct cache_txn *txn, uint32_t mailbox, uint64_t uidvalidity,
+            const struct message_record *record, struct identity *identity, bool *found_r,
+            struct fault *fault)
+{
+	struct cache_view *view = cache_txn_view(txn);
+	struct cache_place places[CACHE_IDENT_MAX];
+	struct message_record live;
+	struct tomb_record tomb;
+	uint64_t ino;
+	*found_r = true;
+	if (cache_tomb_by_place(view, mailbox, uidvalidity, record->uid, &ino) &&
+	    cache_tomb_get(view, ino, &tomb))
+		return revive(txn, &tomb, IDENTITY_MOVED, identity, fault);
+	if (!bury_stale(txn, CACHE_IDENT_EMAILID, record, fault))
+		return false;
+	if (cache_tomb_find(view, CACHE_IDENT_EMAILID, record, &ino, 1) == 1 &&
+	    cache_tomb_get(view, ino, &tomb))
+		return revive(txn, &tomb, IDENTITY_MOVED, identity, fault);
+	unsigned count = cache_ident_find(view, CACHE_IDENT_EMAILID, record, places, CACHE_IDENT_MAX);
+	for (unsigned i = 0; i < count; i++) {
+		if (!cache_message_get(view, places[i].space, places[i].recno, &live) ||
+		    live.ino == 0)
+			continue;
+		identity->kind = IDENTITY_COPY;
+		identity->body = body_key(&live);
+		return true;
+	}
+	*found_r = false;
+	return true;
+}
+
+/* By header fields, size and date: one candidate, or none at all. */
+static bool
+find_probable(struct cache_txn *txn, const struct message_record *record,
+              struct identity *identity, struct fault *fault)
+{
+	struct cache_view *view = cache_txn_view(txn);
+	struct tomb_record tomb, candidate;
+	uint64_t inos[CACHE_IDENT_MAX];
+	unsigned alike = 0;
+	if (!bury_stale(txn, CACHE_IDENT_HEADER, record, fault))
+		return false;
+	unsigned count = cache_tomb_find(view, CACHE_IDENT_HEADER, record, inos, CACHE_IDENT_MAX);
+	for (unsigned i = 0; i < count; i++)
+		if (cache_tomb_get(view, inos[i], &tomb) && identity_alike(&tomb.message, record)) {
+			candidate = tomb;
+			alike++;
+		}
+	if (alike != 1 || count == CACHE_IDENT_MAX)
+		return true;
+	return revive(txn, &candidate, IDENTITY_PROBABLE, identity, fault);
+}
+
+bool
+identity_find(struct cache_txn *txn, uint32_t mailbox, uint64_t uidvalidity,
+              const struct message_record *record, struct identity *identity,
+              struct fault *fault)
+{
+	bool found;
+	identity->kind = IDENTITY_NEW;
+	identity->ino = identity->body = identity->prior = 0;
+	g_string_truncate(identity->name, 0);
+	if (!find_proven(txn, mailbox, uidvalidity, record, identity, &found, fault))
+		return false;
+	return found || find_probable(txn, record, identity, fault);
+}

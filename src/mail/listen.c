@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/* What the server says during a sync, to the planner and the applier: see sync.h. */
+#include "config.h"
+
+#include "mail/sync.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+#define HELD_MAX 2000 /* arrivals that wait; more are shown as they come */
+
+static bool
+is_known(const struct sync *sync, uint32_t uid, struct cache_view *view,
+         struct message_record *record_r)
+{
+	if (sync->asking == PLAN_ASK_NEW && seqset_contains(sync->wanted, uid))
+		return false;
+	return cache_message_by_uid(view, sync->space, uid, record_r);
+}
+
+static bool
+flags_differ(const struct message_record *record, const struct imap_flags *flags)
+{
+	return record->flags != (flags->bits & ~(unsigned)IMAP_FLAG_RECENT) ||
+	       flags->keyword_count > 0 || record->keywords_len > 0;
+}
+
+/* The index has a message under that UID: is it this one? */
+static bool
+is_another(const struct sync *sync, const struct message_record *record,
+           const struct imap_fetch *fetch)
+{
+	static const unsigned char none[32];
+	unsigned char identity[32];
+	if (record->told != 0 && fetch->has_size && fetch->size != 0 && fetch->size != record->told)
+		return true;
+	if (fetch->has_internaldate && fetch->internaldate != record->mtime)
+		return true;
+	if (fetch->header == NULL || memcmp(record->identity, none, sizeof none) == 0)
+		return false;
+	g_string_truncate(sync->name, 0);
+	sync->account->config.namer.from_header(fetch->header, fetch->header_len,
+	                                        fetch->has_internaldate ? fetch->internaldate
+	                                                                : INT64_MIN,
+	                                        sync->name, identity);
+	return memcmp(record->identity, identity, sizeof identity) != 0;
+}
+
+static void
+take_known(struct sync *sync, const struct message_record *record, struct imap_fetch *fetch)
+{
+	bool whole = fetch->has_size && fetch->has_internaldate;
+	if (sync->asking == PLAN_ASK_COMPARE && whole) {
+		if (is_another(sync, record, fetch)) {
+			sync->differences++;
+			log_warn("mailbox %u: UID %u is another message than before", sync->id,
+			         fetch->uid);
+			arrive_message(sync, fetch, true);
+			return;
+		}
+		/* An update: ids and labels come along. */
+		if (fetch->has_gm_labels || record->told == 0) {
+			apply_add(sync->batch, fetch, record->mtime, record->name, record->identity, 0,
+			          false);
+			return;
+		}
+	}
+	if (fetch->has_flags && flags_differ(record, &fetch->flags)) {
+		sync->differences += record->flags !=
+		                     (fetch->flags.bits & ~(unsigned)IMAP_FLAG_RECENT);
+		apply_flags(sync->batch, fetch->uid, &fetch->flags, fetch->modseq);
+	}
+}
+
+static void
+take_fetch(struct sync *sync, struct imap_fetch *fetch)
+{
+	struct message_record record;
+	struct cache_view *view = cache_view_begin(sync->account->cache);
+	bool known = fetch->uid != 0 && is_known(sync, fetch->uid, view, &record);
+	enum plan_meaning meaning = plan_fetch(sync->plan, fetch->uid, known);
+	/* What comes unasked has flags alone: the rest is still on its way. */
+	bool whole = fetch->has_size || fetch->header != NULL || fetch->has_internaldate;
+	if (meaning == PLAN_FLAGS)
+		take_known(sync, &record, fetch);
+	cache_view_end(view);
+	if (meaning == PLAN_NEW && whole)
+		arrive_message(sync, fetch, false);
+	if (apply_count(sync->batch) >= SYNC_CHUNK)
+		sync_submit(sync);
+	if (sync->held != NULL && apply_count(sync->held) > HELD_MAX) {
+		apply_submit(&sync->held);
+		sync->held = NULL;
+	}
+}
+
+static void
+take_uids(struct sync *sync, const struct imap_response *response)
+{
+	struct imap_esearch esearch;
+	struct seqset *found = seqset_new();
+	uint64_t modseq;
+	bool readable = imap_response_type(response) == IMAP_TYPE_SEARCH
+	                        ? imap_search_decode(response, found, &modseq)
+	                        : imap_esearch_decode(response, found, &esearch);
+	if (!readable)
+		plan_unreadable(sync->plan);
+	else if (sync->found != NULL)
+		seqset_unite(sync->found, found);
+	else
+		plan_found(sync->plan, found);
+	seqset_free(&found);
+}
+
+static void
+take_vanished(struct sync *sync, const struct imap_response *response)
+{
+	struct seqset *set = seqset_new();
+	bool earlier;
+	if (imap_vanished_decode(response, set, &earlier))
+		plan_vanished(sync->plan, set);
+	else
+		plan_unreadable(sync->plan);
+	seqset_free(&set);
+}
+
+static void
+on_response(void *ctx, const struct imap_response *response)
+{
+	struct sync *sync = ctx;
+	struct imap_fetch fetch;
+	struct imap_mailbox_status status;
+	switch (imap_response_type(response)) {
+	case IMAP_TYPE_SEARCH:
+	case IMAP_TYPE_ESEARCH:
+		take_uids(sync, response);
+		break;
+	case IMAP_TYPE_VANISHED:
+		take_vanished(sync, response);
+		break;
+	case IMAP_TYPE_STATUS:
+		if (imap_status_decode(response, &status) && status.has_messages)
+			plan_found_count(sync->plan, status.messages);
+		break;
+	case IMAP_TYPE_FETCH:
+		if (!imap_fetch_decode(response, &fetch))
+			plan_unreadable(sync->plan);
+		else if (sync->digests != NULL)
+			renumber_header(sync, &fetch);
+		else if (sync->sizing)
+			arrive_size(sync, &fetch);
+		else
+			take_fetch(sync, &fetch);
+		break;
+	default:
+		break;
+	}
+}
+
+static void
+on_skipped(void *ctx, const char *error)
+{
+	struct sync *sync = ctx;
+	(void)error;
+	plan_unreadable(sync->plan);
+}
+
+struct conn_handler
+sync_handler(struct sync *sync)
+{
+	return (struct conn_handler){ .ctx = sync, .untagged = on_response,
+		                      .skipped = on_skipped };
+}

@@ -1,0 +1,656 @@
+/* SPDX-License-Identifier: MIT */
+/* The planner: see plan.h. */
+#include "config.h"
+
+#include "mail/plan.h"
+
+#include <glib.h>
+
+/* Without CONDSTORE: so many of the latest messages have their flags fetched each time. */
+#define RECENT_MAX 500u
+/* A list of UIDs during which messages went is asked for again so often. */
+#define LISTS_MAX 3u
+
+static const enum imap_flag searched[] = { IMAP_FLAG_SEEN, IMAP_FLAG_ANSWERED, IMAP_FLAG_FLAGGED,
+	                                   IMAP_FLAG_DELETED, IMAP_FLAG_DRAFT };
+#define SEARCHED G_N_ELEMENTS(searched)
+
+enum stage {
+	STAGE_CHANGES,
+	STAGE_ARRIVALS,
+	STAGE_SUM,      /* is known + new - vanished what the server has? */
+	STAGE_NOOP,
+	STAGE_UIDS,
+	STAGE_EMPTY,    /* all is gone: is that so? */
+	STAGE_NEW,
+	STAGE_SEARCH,
+	STAGE_FLAGS,
+	STAGE_COMPARE,
+	STAGE_DONE,
+};
+
+struct plan {
+	struct plan_known known;
+	unsigned can;
+	struct plan_state state;
+	enum stage stage;
+	struct seqset *fresh;    /* not known, and there */
+	struct seqset *got;      /* of those: with all items */
+	struct seqset *told;     /* said to have vanished */
+	struct seqset *vanished; /* known, and gone */
+	struct seqset *found;    /* by the question under way */
+	struct seqset *set;      /* of the question under way */
+	struct seqset *doubtful; /* known messages whose flags may be others */
+	bool delta;              /* the SELECT carried QRESYNC */
+	bool unreadable;         /* something in the present answer */
+	bool heard;              /* a FETCH or VANISHED at all */
+	bool listing;            /* FETCH responses are members of `found` */
+	bool wholly;             /* all flags are to be looked at */
+	bool summed;             /* what is gone is settled */
+	bool doubtful_list;      /* only the list of UIDs can say what is there */
+	bool unchanged, certain, mismatch, noop_done, listed_uids, recount, compared;
+	bool expunged;           /* messages went, which ones was not told */
+	bool doubt;              /* a sum was right, but not all that is known is there, or not all
+	                          * that is there is known */
+	bool shrunk;             /* messages went while the present question was answered */
+	unsigned way, search, lists;
+	uint32_t exists, found_count;
+	bool has_count;
+	uint32_t last_uid;       /* the greatest UID heard of */
+	/* Without CONDSTORE: which known messages have, or lack, each searched flag. */
+	struct seqset *flagged[SEARCHED];
+	bool lacking[SEARCHED];
+};
+
+struct plan *
+plan_new(const struct plan_known *known, unsigned can)
+{
+	struct plan *plan = g_new0(struct plan, 1);
+	plan->known = *known;
+	plan->can = can;
+	plan->fresh = seqset_new();
+	plan->got = seqset_new();
+	plan->told = seqset_new();
+	plan->vanished = seqset_new();
+	plan->found = seqset_new();
+	plan->set = seqset_new();
+	plan->doubtful = seqset_new();
+	plan->certain = true;
+	plan->delta = plan_qresync(plan) != 0;
+	return plan;
+}
+
+void
+plan_free(struct plan **plan)
+{
+	struct plan *p = *plan;
+	if (p == NULL)
+		return;
+	seqset_free(&p->fresh);
+	seqset_free(&p->got);
+	seqset_free(&p->told);
+	seqset_free(&p->vanished);
+	seqset_free(&p->found);
+	seqset_free(&p->set);
+	seqset_free(&p->doubtful);
+	for (unsigned i = 0; i < SEARCHED; i++)
+		seqset_free(&p->flagged[i]);
+	g_free(p);
+	*plan = NULL;
+}
+
+uint64_t
+plan_qresync(const struct plan *plan)
+{
+	const struct plan_known *known = &plan->known;
+	bool usable = (plan->can & PLAN_CAN_QRESYNC) != 0 && known->listed && !known->compare;
+	return usable ? known->highestmodseq : 0;
+}
+
+/* --- what the server says ------------------------------------------------------------------ */
+
+enum plan_meaning
+plan_fetch(struct plan *plan, uint32_t uid, bool known)
+{
+	plan->heard = true;
+	if (uid == 0)
+		return PLAN_NOTHING; /* flags of a message that has no name here */
+	plan->last_uid = MAX(plan->last_uid, uid);
+	if (plan->listing)
+		seqset_add(plan->found, uid);
+	if (known)
+		return PLAN_FLAGS;
+	seqset_add(plan->fresh, uid);
+	return PLAN_NEW;
+}
+
+void
+plan_got(struct plan *plan, uint32_t uid)
+{
+	seqset_add(plan->got, uid);
+}
+
+void
+plan_vanished(struct plan *plan, const struct seqset *uids)
+{
+	plan->heard = plan->shrunk = true;
+	/* Later ones are told again by the next sync, which begins at this one's SELECT. */
+	if (!plan->summed) {
+		seqset_unite(plan->told, uids);
+		return;
+	}
+	seqset_subtract(plan->fresh, uids);
+	/* No answer is awaited of what is gone. */
+	if (plan->stage == STAGE_FLAGS)
+		seqset_unite(plan->found, uids);
+}
+
+void
+plan_expunged(struct plan *plan)
+{
+	plan->shrunk = plan->expunged = true;
+}
+
+void
+plan_found(struct plan *plan, const struct seqset *uids)
+{
+	seqset_unite(plan->found, uids);
+}
+
+void
+plan_found_count(struct plan *plan, uint32_t messages)
+{
+	plan->has_count = true;
+	plan->found_count = messages;
+}
+
+void
+plan_unreadable(struct plan *plan)
+{
+	plan->unreadable = true;
+}
+
+/* --- sums ---------------------------------------------------------------------------------- */
+
+/* All that is known. */
+static struct seqset *
+known_uids(const struct plan *plan)
+{
+	struct seqset *set = seqset_new();
+	uint32_t uid = 0;
+	while ((uid = plan->known.next(plan->known.ctx, uid, NULL)) != 0)
+		seqset_add(set, uid);
+	return set;
+}
+
+/* Leaves of what is told to have vanished only what is known: ranges may cover what never was. */
+static void
+confine_vanished(struct plan *plan)
+{
+	size_t count;
+	const struct seq_range *ranges = seqset_ranges(plan->told, &count);
+	seqset_clear(plan->vanished);
+	for (size_t i = 0; i < count; i++) {
+		uint32_t uid = ranges[i].first - 1;
+		while ((uid = plan->known.next(plan->known.ctx, uid, NULL)) != 0 &&
+		       uid <= ranges[i].last)
+			seqset_add(plan->vanished, uid);
+	}
+	seqset_subtract(plan->fresh, plan->told);
+}
+
+static bool
+sum_is_right(const struct plan *plan)
+{
+	uint64_t vanished = seqset_count(plan->vanished);
+	/* Had nothing been left out, it could not be right. */
+	if (plan->expunged)
+		return false;
+	/* So much at once is worth a second opinion. */
+	if (vanished > 10 && vanished > plan->known.count / 2)
+		return false;
+	return plan->known.count + seqset_count(plan->fresh) == plan->exists + vanished;
+}
+
+/* The list of UIDs is complete: it decides what is there. */
+static void
+settle_uids(struct plan *plan)
+{
+	struct seqset *known = known_uids(plan);
+	plan->recount |= plan->known.listed && plan->known.count != seqset_count(known);
+	plan->known.count = (uint32_t)seqset_count(known);
+	seqset_clear(plan->fresh);
+	seqset_unite(plan->fresh, plan->found);
+	seqset_subtract(plan->fresh, known);
+	seqset_clear(plan->vanished);
+	if (plan->certain) {
+		seqset_unite(plan->vanished, known);
+		seqset_subtract(plan->vanished, plan->found);
+	}
+	plan->last_uid = MAX(plan->last_uid, seqset_last(plan->found));
+	plan->listed_uids = plan->summed = true;
+	seqset_free(&known);
+}
+
+/* --- the stages ---------------------------------------------------------------------------- */
+
+void
+plan_selected(struct plan *plan, const struct plan_state *state)
+{
+	const struct plan_known *known = &plan->known;
+	plan->state = *state;
+	plan->exists = state->exists;
+	bool modseq = (plan->can & PLAN_CAN_CONDSTORE) != 0 && state->highestmodseq != 0;
+	bool same_count = known->listed && state->exists == known->count &&
+	                  state->uidnext == known->uidnext && state->uidnext != 0;
+	if (!modseq)
+		plan->state.highestmodseq = 0;
+	bool usable = modseq && known->highestmodseq != 0 &&
+	              state->highestmodseq >= known->highestmodseq;
+	/* Without them, or with older ones, the delta was of nothing. */
+	plan->delta = plan->delta && usable;
+	if (!usable)
+		seqset_clear(plan->told);
+	bool went_back = state->uidnext != 0 && state->uidnext < known->uidnext;
+	plan->doubtful_list = known->uidnext == 0;
+	if (!known->listed || known->compare) {
+		plan->stage = STAGE_UIDS;
+		plan->wholly = known->listed || known->next(known->ctx, 0, NULL) != 0;
+	} else if (plan->unreadable || went_back) {
+		/* What the delta said is not all there is; or UIDs are given twice. */
+		plan->stage = STAGE_UIDS;
+		plan->wholly = true;
+	} else if (modseq && !usable) {
+		plan->stage = plan->doubtful_list ? STAGE_UIDS : STAGE_ARRIVALS;
+		plan->wholly = true;
+	} else if (plan->doubtful_list) {
+		plan->stage = usable && !plan->delta ? STAGE_CHANGES : STAGE_UIDS;
+	} else if (usable && state->highestmodseq == known->highestmodseq && same_count &&
+	           !plan->heard) {
+		plan->unchanged = true;
+		plan->stage = STAGE_DONE;
+	} else if (usable && plan->delta) {
+		plan->stage = STAGE_SUM;
+	} else {
+		plan->stage = usable && state->highestmodseq > known->highestmodseq ? STAGE_CHANGES
+		                                                                    : STAGE_ARRIVALS;
+	}
+	plan->unreadable = false;
+}
+
+static bool
+ask_changes(struct plan *plan, struct plan_question *question)
+{
+	question->ask = PLAN_ASK_CHANGES;
+	question->modseq = plan->known.highestmodseq;
+	question->to = plan->doubtful_list ? UINT32_MAX : MAX(plan->known.uidnext, 2) - 1;
+	return true;
+}
+
+static bool
+ask_arrivals(struct plan *plan, struct plan_question *question)
+{
+	bool none = plan->state.uidnext != 0 && plan->state.uidnext == plan->known.uidnext &&
+	            plan->exists <= plan->known.count;
+	if (none || plan->exists == 0) {
+		plan->stage = STAGE_SUM;
+		return false;
+	}
+	seqset_clear(plan->found);
+	plan->listing = true;
+	question->ask = PLAN_ASK_ARRIVALS;
+	question->from = MAX(plan->known.uidnext, 1);
+	return true;
+}
+
+/* Messages came, and there are none: a mailbox may seem empty that isn't. */
+static bool
+came_to_nothing(const struct plan *plan)
+{
+	return plan->exists == 0 && plan->state.uidnext > MAX(plan->known.uidnext, 1);
+}
+
+static void
+check_sum(struct plan *plan)
+{
+	confine_vanished(plan);
+	bool right = sum_is_right(plan);
+	if (right && !came_to_nothing(plan)) {
+		plan->summed = true;
+		plan->stage = STAGE_NEW;
+	} else if (!right && plan->delta && !plan->noop_done) {
+		plan->stage = STAGE_NOOP;
+	} else {
+		plan->mismatch = plan->delta && !right;
+		plan->stage = STAGE_UIDS;
+	}
+}
+
+static bool
+ask_uids(struct plan *plan, struct plan_question *question)
+{
+	seqset_clear(plan->found);
+	if (plan->exists == 0 && plan->way == 0) {
+		settle_uids(plan);
+		plan->stage = STAGE_EMPTY;
+		return false;
+	}
+	plan->listing = plan->way == 2;
+	question->ask = PLAN_ASK_UIDS;
+	question->way = plan->way;
+	return true;
+}
+
+static bool
+ask_empty(struct plan *plan, struct plan_question *question)
+{
+	if (!seqset_is_empty(plan->found) ||
+	    (seqset_is_empty(plan->vanished) && !came_to_nothing(plan))) {
+		plan->stage = STAGE_NEW;
+		return false;
+	}
+	plan->has_count = false;
+	question->ask = PLAN_ASK_COUNT;
+	return true;
+}
+
+/* Those of which all items have come already need not be asked for. */
+static bool
+ask_new(struct plan *plan, struct plan_question *question)
+{
+	if (plan->known.compare) {
+		plan->stage = STAGE_COMPARE;
+		return false;
+	}
+	seqset_clear(plan->set);
+	seqset_unite(plan->set, plan->fresh);
+	seqset_subtract(plan->set, plan->got);
+	if (seqset_is_empty(plan->set)) {
+		plan->stage = STAGE_SEARCH;
+		return false;
+	}
+	question->ask = PLAN_ASK_NEW;
+	question->set = plan->set;
+	return true;
+}
+
+/* Which known messages have the flags that are searched for; of each the smaller side. */
+static void
+know_flags(struct plan *plan)
+{
+	struct seqset *without[SEARCHED];
+	uint32_t uid = 0;
+	unsigned flags;
+	for (unsigned i = 0; i < SEARCHED; i++) {
+		plan->flagged[i] = seqset_new();
+		without[i] = seqset_new();
+	}
+	while ((uid = plan->known.next(plan->known.ctx, uid, &flags)) != 0)
+		for (unsigned i = 0; i < SEARCHED; i++)
+			seqset_add((flags & searched[i]) != 0 ? plan->flagged[i] : without[i], uid);
+	for (unsigned i = 0; i < SEARCHED; i++) {
+		plan->lacking[i] = seqset_count(without[i]) < seqset_count(plan->flagged[i]);
+		struct seqset *larger = plan->lacking[i] ? plan->flagged[i] : without[i];
+		if (plan->lacking[i])
+			plan->flagged[i] = without[i];
+		seqset_free(&larger);
+	}
+}
+
+static bool
+ask_search(struct plan *plan, struct plan_question *question)
+{
+	bool needed = plan->known.listed && plan->known.count > 0 && !plan->wholly &&
+	              plan->state.highestmodseq == 0;
+	if (!needed || plan->search == SEARCHED) {
+		plan->stage = STAGE_FLAGS;
+		return false;
+	}
+	if (plan->search == 0)
+		know_flags(plan);
+	seqset_clear(plan->found);
+	question->ask = PLAN_ASK_SEARCH;
+	question->flag = searched[plan->search];
+	question->without = plan->lacking[plan->search];
+	return true;
+}
+
+/* Known messages that have the flag and were not found, or were found and don't. */
+static void
+take_search(struct plan *plan)
+{
+	struct seqset *known = plan->flagged[plan->search];
+	struct seqset *here = seqset_copy(plan->found);
+	seqset_subtract(here, known);
+	seqset_unite(plan->doubtful, here);
+	seqset_clear(here);
+	seqset_unite(here, known);
+	seqset_subtract(here, plan->found);
+	seqset_unite(plan->doubtful, here);
+	seqset_free(&here);
+}
+
+/* The last ones that are known. */
+static void
+add_recent(struct plan *plan)
+{
+	struct seqset *known = known_uids(plan);
+	uint64_t skip = seqset_count(known);
+	skip = skip > RECENT_MAX ? skip - RECENT_MAX : 0;
+	size_t count;
+	const struct seq_range *ranges = seqset_ranges(known, &count);
+	for (size_t i = 0; i < count; i++) {
+		uint64_t len = (uint64_t)ranges[i].last - ranges[i].first + 1;
+		if (len > skip)
+			seqset_add_range(plan->doubtful, ranges[i].first + (uint32_t)skip,
+			                 ranges[i].last);
+		skip -= MIN(skip, len);
+	}
+	struct seqset *unknown = seqset_copy(plan->doubtful);
+	seqset_subtract(unknown, known);
+	seqset_subtract(unknown, plan->fresh);
+	/* What was found may have come since. */
+	uint32_t end = plan->state.uidnext != 0 ? plan->state.uidnext : plan->last_uid + 1;
+	plan->doubt = !seqset_is_empty(unknown) && seqset_first(unknown) < end;
+	seqset_free(&unknown);
+	seqset_intersect(plan->doubtful, known);
+	seqset_free(&known);
+}
+
+static bool
+ask_flags(struct plan *plan, struct plan_question *question)
+{
+	if (plan->wholly) {
+		seqset_free(&plan->doubtful);
+		plan->doubtful = known_uids(plan);
+	} else if (plan->search > 0) {
+		add_recent(plan);
+	}
+	seqset_subtract(plan->doubtful, plan->vanished);
+	seqset_subtract(plan->doubtful, plan->got);
+	if (seqset_is_empty(plan->doubtful)) {
+		plan->stage = STAGE_DONE;
+		return false;
+	}
+	seqset_clear(plan->found);
+	plan->listing = true;
+	question->ask = PLAN_ASK_FLAGS;
+	question->set = plan->doubtful;
+	return true;
+}
+
+static bool
+ask_compare(struct plan *plan, struct plan_question *question)
+{
+	seqset_clear(plan->set);
+	seqset_unite(plan->set, plan->found);
+	if (seqset_is_empty(plan->set)) {
+		plan->compared = true;
+		plan->stage = STAGE_DONE;
+		return false;
+	}
+	question->ask = PLAN_ASK_COMPARE;
+	question->set = plan->set;
+	return true;
+}
+
+bool
+plan_next(struct plan *plan, uint32_t exists, struct plan_question *question_r)
+{
+	plan->exists = exists;
+	for (;;) {
+		*question_r = (struct plan_question){ 0 };
+		plan->unreadable = plan->listing = plan->shrunk = false;
+		bool ask = false;
+		switch (plan->stage) {
+		case STAGE_CHANGES:
+			ask = ask_changes(plan, question_r);
+			break;
+		case STAGE_ARRIVALS:
+			ask = ask_arrivals(plan, question_r);
+			break;
+		case STAGE_SUM:
+			check_sum(plan);
+			break;
+		case STAGE_NOOP:
+			question_r->ask = PLAN_ASK_NOOP;
+			ask = true;
+			break;
+		case STAGE_UIDS:
+			ask = ask_uids(plan, question_r);
+			break;
+		case STAGE_EMPTY:
+			ask = ask_empty(plan, question_r);
+			break;
+		case STAGE_NEW:
+			ask = ask_new(plan, question_r);
+			break;
+		case STAGE_SEARCH:
+			ask = ask_search(plan, question_r);
+			break;
+		case STAGE_FLAGS:
+			ask = ask_flags(plan, question_r);
+			break;
+		case STAGE_COMPARE:
+			ask = ask_compare(plan, question_r);
+			break;
+		case STAGE_DONE:
+			return false;
+		}
+		if (ask)
+			return true;
+	}
+}
+
+/* What a sync that was cut has added lies in the range of arrivals: did its flags come? Returns
+ * whether all of it is there. */
+static bool
+doubt_unheard(struct plan *plan)
+{
+	uint32_t uid = MAX(plan->known.uidnext, 1) - 1;
+	bool all = true;
+	while ((uid = plan->known.next(plan->known.ctx, uid, NULL)) != 0)
+		if (!seqset_contains(plan->found, uid)) {
+			all = false;
+			seqset_add(plan->doubtful, uid);
+		}
+	return all;
+}
+
+/* A list of UIDs: believed if it has as many members as the mailbox has messages. If some went
+ * meanwhile, it may be one that lacks others and has just as many. */
+static void
+answered_uids(struct plan *plan, bool ok)
+{
+	bool matches = ok && !plan->unreadable && seqset_count(plan->found) == plan->exists;
+	plan->certain = matches && !plan->shrunk;
+	if (!plan->certain && plan->shrunk && ++plan->lists < LISTS_MAX)
+		return;
+	if (!plan->certain && plan->way < 2) {
+		plan->way++;
+		return;
+	}
+	settle_uids(plan);
+	plan->stage = STAGE_EMPTY;
+}
+
+void
+plan_answered(struct plan *plan, uint32_t exists, bool ok)
+{
+	bool good = ok && !plan->unreadable;
+	plan->exists = exists;
+	switch (plan->stage) {
+	case STAGE_CHANGES:
+		/* Without the changes all flags must be looked at. */
+		plan->wholly |= !good;
+		plan->stage = plan->doubtful_list ? STAGE_UIDS : STAGE_ARRIVALS;
+		break;
+	case STAGE_ARRIVALS:
+		/* A sum that seems right proves nothing then. */
+		plan->stage = doubt_unheard(plan) && good ? STAGE_SUM : STAGE_UIDS;
+		break;
+	case STAGE_NOOP:
+		plan->noop_done = true;
+		plan->stage = STAGE_SUM;
+		break;
+	case STAGE_UIDS:
+		answered_uids(plan, ok);
+		break;
+	case STAGE_EMPTY:
+		plan->certain = good && plan->has_count && plan->found_count == 0;
+		if (!plan->certain)
+			seqset_clear(plan->vanished);
+		plan->stage = STAGE_NEW;
+		break;
+	case STAGE_NEW:
+		plan->stage = STAGE_SEARCH;
+		break;
+	case STAGE_SEARCH:
+		if (good)
+			take_search(plan);
+		plan->search++;
+		break;
+	case STAGE_FLAGS:
+		/* Flags that were not had must be looked at next time. */
+		seqset_subtract(plan->doubtful, plan->found);
+		plan->doubt |= good && !seqset_is_empty(plan->doubtful);
+		if (!good || plan->doubt)
+			plan->state.highestmodseq = 0;
+		plan->stage = STAGE_DONE;
+		break;
+	case STAGE_COMPARE:
+		plan->compared = good;
+		if (!good)
+			plan->state.highestmodseq = 0;
+		plan->stage = STAGE_DONE;
+		break;
+	case STAGE_SUM:
+	case STAGE_DONE:
+		break;
+	}
+}
+
+/* What is there has not all been had, or is not known: 0. */
+static uint32_t
+next_uidnext(const struct plan *plan)
+{
+	struct seqset *missing = seqset_copy(plan->fresh);
+	seqset_subtract(missing, plan->got);
+	bool complete = plan->certain && !plan->doubt && seqset_is_empty(missing);
+	seqset_free(&missing);
+	uint32_t known = plan->listed_uids ? 0 : plan->known.uidnext;
+	return complete ? MAX(MAX(plan->state.uidnext, known), plan->last_uid + 1) : 0;
+}
+
+void
+plan_result(const struct plan *plan, struct plan_result *result_r)
+{
+	*result_r = (struct plan_result){
+		.unchanged = plan->unchanged, .vanished = plan->vanished,
+		.highestmodseq = plan->certain ? plan->state.highestmodseq : 0,
+		.uidnext = next_uidnext(plan),
+		.recount = plan->recount,
+		.compared = plan->compared, .certain = plan->certain,
+		.mismatch = plan->mismatch,
+	};
+}
