@@ -78,6 +78,8 @@ open_finish(struct call *call, uint64_t size, GByteArray *data)
 		/* The kernel asks again, and then gets the true one. */
 		if (file_true_size(fs->files, call->ino, call->hint, call->proven, size))
 			fuse_lowlevel_notify_inval_inode(fs->session, call->ino, -1, 0);
+		if (call->probable) /* its pages may be those of another message */
+			file_dropped(fs->files, call->ino);
 		push_body(fs, view, file);
 	} else if (data != NULL) {
 		g_byte_array_unref(data);
@@ -88,7 +90,7 @@ open_finish(struct call *call, uint64_t size, GByteArray *data)
 	} else {
 		account_pin(fs->account, call->ino);
 		call->fi.fh = (uintptr_t)file;
-		call->fi.keep_cache = 1;
+		call->fi.keep_cache = !call->probable;
 		call->fi.noflush = 1;
 		if (fuse_reply_open(call->req, &call->fi) != 0) {
 			account_unpin(fs->account, call->ino);
@@ -144,6 +146,7 @@ op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	call->fi = *fi;
 	call->hint = node.message.size;
 	call->proven = (node.message.state & MESSAGE_SIZE_TRUE) != 0;
+	call->probable = (node.message.state & MESSAGE_PROBABLE) != 0;
 	park_run(&call->park);
 }
 
@@ -178,6 +181,7 @@ read_step(struct park *park, const struct fault *fault)
 		wait->ino = call->ino;
 		wait->offset = (uint64_t)call->off;
 		wait->length = call->size;
+		wait->key = atomic_load(&file->key);
 		account_read(call->fs->account, wait);
 		wait_unref(&wait->wait);
 		return;

@@ -43,6 +43,8 @@ account_new(const struct account_config *config, struct cache *cache)
 	g_cond_init(&account->state);
 	account->mboxes = g_hash_table_new_full(NULL, NULL, NULL, NULL);
 	account->fetches = g_hash_table_new(g_int64_hash, g_int64_equal);
+	account->leaders = g_hash_table_new(g_int64_hash, g_int64_equal);
+	account->followers = g_ptr_array_new();
 	account->parked = g_ptr_array_new();
 	load_mailboxes(account);
 	if (!change_load(account, &fault))
@@ -210,6 +212,8 @@ account_free(struct account **account)
 		mbox_free(value);
 	g_hash_table_destroy(a->mboxes);
 	g_hash_table_destroy(a->fetches);
+	g_hash_table_destroy(a->leaders);
+	g_ptr_array_free(a->followers, TRUE);
 	g_queue_clear(&a->read_queue);
 	g_queue_clear(&a->change_queue);
 	g_queue_clear(&a->sync_queue);

@@ -125,6 +125,7 @@ struct fetch_wait {
 	uint64_t ino;
 	uint64_t offset;  /* READ: what is wanted; OPEN: 0 and 0 */
 	size_t length;
+	uint64_t key;     /* READ: of the body that is meant (struct message_record); 0: any */
 	/* Results, valid in done() without a fault. */
 	uint64_t size;    /* true size of the message, octets */
 	GByteArray *data; /* READ: the octets from offset on, fewer only at the end of the message.

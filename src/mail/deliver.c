@@ -91,8 +91,8 @@ fetch_fill(struct account *account, const struct fetch *fetch, struct fetch_wait
 {
 	struct cache_view *view = cache_view_begin(account->cache);
 	struct body_info info;
-	bool usable = body_info_get(view, fetch->key, &info) && info.origin == fetch_origin(fetch) &&
-	              info.size == fetch->size;
+	bool usable = body_info_get(view, fetch->key, &info) && info.size == fetch->size &&
+	              (info.complete || info.origin == fetch_origin(fetch));
 	uint32_t end = fetch_end_chunk(wait, fetch->size);
 	for (uint32_t chunk = fetch_first_chunk(wait); usable && chunk < end; chunk++) {
 		struct iovec iov;
@@ -194,7 +194,8 @@ fetch_whole(struct account *account, struct fetch *fetch, const void *data, size
 			g_byte_array_append(wait->data, data, (guint)len);
 		}
 	}
-	fetch_end_fulfilled(fetch, true, &ending);
+	if (!fetch->compare)
+		fetch_end_fulfilled(fetch, true, &ending);
 	g_mutex_unlock(&account->lock);
 	ending_run(&ending, NULL);
 }
@@ -226,7 +227,8 @@ fetch_chunk(struct account *account, struct fetch *fetch, uint32_t chunk, const 
 		if (wait->length > 0)
 			offer(wait, fetch->size, chunk, data, len);
 	}
-	fetch_end_fulfilled(fetch, true, &ending);
+	if (!fetch->compare)
+		fetch_end_fulfilled(fetch, true, &ending);
 	g_mutex_unlock(&account->lock);
 	ending_run(&ending, NULL);
 }

@@ -53,27 +53,13 @@ take_waits(struct fetch *fetch, struct ending *ending)
 static struct fetch *
 fetch_new(struct account *account, uint64_t ino)
 {
-	struct message_record record;
-	struct mailbox_record mailbox;
-	struct fetch *fetch = NULL;
-	uint32_t id;
-	struct cache_view *view = cache_view_begin(account->cache);
-	if (cache_message_by_ino(view, ino, &id, &record) && cache_mailbox_get(view, id, &mailbox)) {
-		fetch = g_new0(struct fetch, 1);
-		fetch->ino = ino;
-		fetch->key = record.body != 0 ? record.body : ino;
-		fetch->mailbox = id;
-		fetch->space = record.space;
-		fetch->uid = record.uid;
-		fetch->uidvalidity = mailbox.uidvalidity;
-		fetch->hint = fetch->size = record.size;
-		fetch->hint_true = (record.state & MESSAGE_SIZE_TRUE) != 0;
-		fetch->seen = (record.flags & IMAP_FLAG_SEEN) != 0;
-		fetch->window = 1;
-		fetch->waits = g_ptr_array_new_with_free_func(fetch_wait_release);
-	}
-	cache_view_end(view);
-	return fetch;
+	struct fetch *fetch = g_new0(struct fetch, 1);
+	fetch->ino = ino;
+	fetch->waits = g_ptr_array_new_with_free_func(fetch_wait_release);
+	if (fetch_locate(account, fetch))
+		return fetch;
+	fetch_free(fetch);
+	return NULL;
 }
 
 /* Finds or makes the fetch and locks the account. NULL: no such message, and no lock. */
@@ -99,12 +85,13 @@ fetch_lock(struct account *account, uint64_t ino)
 	return fetch;
 }
 
-/* Lock held. */
-static void
-enqueue(struct account *account, struct fetch *fetch)
+void
+fetch_enqueue(struct account *account, struct fetch *fetch)
 {
 	if (fetch->queued || fetch->running)
 		return;
+	/* One that is gone stays with its mailbox, where that is found out. */
+	fetch_locate(account, fetch);
 	struct mbox *mbox = work_mbox(account, fetch->mailbox);
 	fetch->queued = true;
 	g_queue_push_tail(&mbox->fetches, fetch);
@@ -116,7 +103,7 @@ park(struct account *account, struct fetch *fetch, struct fetch_wait *wait)
 {
 	wait->wait.deadline_ns = clock_boot_ns() + (int64_t)account->config.timeout_s * CLOCK_SEC;
 	g_ptr_array_add(fetch->waits, wait_ref(&wait->wait));
-	enqueue(account, fetch);
+	fetch_enqueue(account, fetch);
 	watch_park(account, &wait->wait);
 }
 
@@ -138,10 +125,16 @@ account_open(struct account *account, struct fetch_wait *wait, uint64_t *size_r)
 	bool known = cache_message_by_ino(view, wait->ino, &id, &record);
 	uint64_t key = known && record.body != 0 ? record.body : wait->ino;
 	bool here = known && body_info_get(view, key, &info) &&
-	            info.origin == ((uint64_t)record.space << 32 | record.uid) &&
-	            (info.complete || info.size > FETCH_WHOLE_MAX);
+	            (record.state & MESSAGE_PROBABLE) == 0 &&
+	            (info.complete ||
+	             (info.origin == ((uint64_t)record.space << 32 | record.uid) &&
+	              info.size > FETCH_WHOLE_MAX));
 	bool unseen = known && (record.flags & IMAP_FLAG_SEEN) == 0;
 	cache_view_end(view);
+	if (!known) {
+		end_gone(wait);
+		return false;
+	}
 	if (unseen && account->config.mark_seen && !account->config.read_only)
 		change_seen(account, wait->ino, true);
 	if (here) {
@@ -168,6 +161,14 @@ account_read(struct account *account, struct fetch_wait *wait)
 		end_gone(wait);
 		return;
 	}
+	/* What was opened as another body is not continued with this one. */
+	bool there = fetch->queued || fetch->running || fetch_locate(account, fetch);
+	if (!there || (wait->key != 0 && wait->key != fetch->key)) {
+		fetch_release(account, fetch);
+		g_mutex_unlock(&account->lock);
+		end_gone(wait);
+		return;
+	}
 	wait->length = MIN(wait->length, (size_t)60 * BODY_CHUNK);
 	wait->filled[0] = 0;
 	park(account, fetch, wait);
@@ -181,7 +182,7 @@ account_pin(struct account *account, uint64_t ino)
 	if (fetch == NULL)
 		return;
 	if (fetch->pins++ == 0)
-		body_pin(account->cache, fetch->key);
+		body_pin(account->cache, fetch->pinned = fetch->key);
 	g_mutex_unlock(&account->lock);
 }
 
@@ -192,7 +193,7 @@ account_unpin(struct account *account, uint64_t ino)
 	struct fetch *fetch = g_hash_table_lookup(account->fetches, &ino);
 	if (fetch != NULL && fetch->pins > 0) {
 		if (--fetch->pins == 0)
-			body_unpin(account->cache, fetch->key);
+			body_unpin(account->cache, fetch->pinned);
 		fetch_release(account, fetch);
 	}
 	g_mutex_unlock(&account->lock);
@@ -352,7 +353,7 @@ run_large(struct receive *receive, struct fetch *fetch, struct fault *refusal_r,
 	if (!fetch->size_known) {
 		struct cache_view *view = cache_view_begin(receive->account->cache);
 		bool known = body_info_get(view, fetch->key, &info) &&
-		             info.origin == fetch_origin(fetch);
+		             (info.complete || info.origin == fetch_origin(fetch));
 		cache_view_end(view);
 		if (known || fetch->hint_true)
 			fetch_sized(receive->account, fetch, known ? info.size : fetch->hint);
@@ -366,11 +367,22 @@ run_large(struct receive *receive, struct fetch *fetch, struct fault *refusal_r,
 
 /* Takes what goes into one command. Lock held. */
 static void
-take_batch(struct account *account, struct mbox *mbox, GPtrArray *batch)
+take_batch(struct account *account, struct mbox *mbox, GPtrArray *batch, GPtrArray *lost)
 {
 	uint64_t octets = 0;
 	while (mbox->fetches.length > 0 && batch->len < BATCH_MAX) {
 		struct fetch *fetch = g_queue_peek_head(&mbox->fetches);
+		/* It may stand elsewhere by now, or nowhere. */
+		bool there = fetch_locate(account, fetch);
+		if (!there || fetch->mailbox != mbox->id) {
+			g_queue_pop_head(&mbox->fetches);
+			fetch->queued = false;
+			if (there)
+				fetch_enqueue(account, fetch);
+			else
+				g_ptr_array_add(lost, fetch);
+			continue;
+		}
 		bool alone = is_large(fetch) || fetch->failures > 0;
 		if (batch->len > 0 && (alone || octets + fetch->hint > BATCH_OCTETS_MAX))
 			break;
@@ -378,6 +390,8 @@ take_batch(struct account *account, struct mbox *mbox, GPtrArray *batch)
 		fetch->queued = false;
 		fetch->running = true;
 		fetch->delivered = false;
+		if (!fetch_lead(account, fetch))
+			continue;
 		octets += fetch->hint;
 		g_ptr_array_add(batch, fetch);
 		if (alone)
@@ -394,7 +408,8 @@ settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
        const struct fault *why, struct ending *failed, struct ending *done)
 {
 	fetch->running = false;
-	if (fetch->size_known)
+	fetch_unlead(account, fetch);
+	if (fetch->size_known && !fetch->compare)
 		fetch_end_fulfilled(fetch, true, done);
 	if (fetch->waits->len > 0) {
 		if (gained && fetch->delivered)
@@ -407,7 +422,7 @@ settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
 		if (hopeless || fetch->failures >= most)
 			take_waits(fetch, failed);
 		else
-			enqueue(account, fetch);
+			fetch_enqueue(account, fetch);
 	}
 	if (fetch->waits->len == 0)
 		fetch->failures = 0;
@@ -418,13 +433,59 @@ settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
 static void
 take_renumbered(struct worker *worker, GPtrArray *batch, GPtrArray *renumbered)
 {
-	uint64_t uidvalidity = conn_selected(worker->conn)->uidvalidity;
+	const struct conn_mailbox *mailbox = conn_selected(worker->conn);
 	for (guint i = batch->len; i > 0; i--) {
 		struct fetch *fetch = g_ptr_array_index(batch, i - 1);
-		if (fetch->uidvalidity != uidvalidity) {
+		if (mailbox == NULL || fetch->uidvalidity != mailbox->uidvalidity) {
 			g_ptr_array_add(renumbered, fetch);
 			g_ptr_array_remove_index(batch, i - 1);
 		}
+	}
+}
+
+/* Takes out what is in the cache by now, and answers it. */
+static void
+take_cached(struct account *account, GPtrArray *batch, GPtrArray *cached, struct ending *done)
+{
+	for (guint i = batch->len; i > 0; i--) {
+		struct fetch *fetch = g_ptr_array_index(batch, i - 1);
+		if (fetch_from_cache(account, fetch, done)) {
+			g_ptr_array_add(cached, fetch);
+			g_ptr_array_remove_index(batch, i - 1);
+		}
+	}
+}
+
+static bool
+run_commands(struct worker *worker, struct receive *receive, struct fault *refusal,
+             struct fault *fault)
+{
+	const struct conn_handler handler = receive_handler(receive);
+	struct fetch *first = g_ptr_array_index(receive->batch, 0);
+	conn_set_handler(worker->conn, &handler);
+	bool ok = receive->batch->len == 1 && is_large(first)
+	                  ? run_large(receive, first, refusal, fault)
+	                  : run_whole(receive, refusal, fault);
+	conn_set_handler(worker->conn, NULL);
+	return ok;
+}
+
+/* Those that have come and may be other messages than they were: one of them that is has nobody
+ * who waits for it. */
+static void
+judge(struct account *account, GPtrArray *fetches, bool all, struct ending *stale)
+{
+	for (guint i = 0; i < fetches->len; i++) {
+		struct fetch *fetch = g_ptr_array_index(fetches, i);
+		struct fault fault;
+		if (!fetch->probable || (!all && !fetch->delivered))
+			continue;
+		bool same = fetch_judge(account, fetch, &fault);
+		g_mutex_lock(&account->lock);
+		fetch->compare = fetch->probable = false;
+		if (!same)
+			take_waits(fetch, stale);
+		g_mutex_unlock(&account->lock);
 	}
 }
 
@@ -433,40 +494,47 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 {
 	struct account *account = worker->account;
 	struct receive receive;
-	struct fault fault = { 0 }, refusal = { 0 };
+	struct fault fault = { 0 }, refusal = { 0 }, gone;
 	struct ending failed, done, stale;
-	GPtrArray *batch = g_ptr_array_new(), *renumbered = g_ptr_array_new();
-	struct fault gone;
-	fault_set(&gone, FAULT_GONE, "the mailbox was renumbered by the server");
+	GPtrArray *batch = g_ptr_array_new(), *renumbered = g_ptr_array_new(),
+		  *cached = g_ptr_array_new(), *lost = g_ptr_array_new();
+	ending_init(&failed);
+	ending_init(&done);
+	ending_init(&stale);
 	g_mutex_lock(&account->lock);
-	take_batch(account, mbox, batch);
+	take_batch(account, mbox, batch, lost);
 	g_mutex_unlock(&account->lock);
 	bool ok = true;
 	receive_init(&receive, worker, batch);
+	take_cached(account, batch, cached, &done);
+	judge(account, cached, true, &stale);
 	if (batch->len > 0) {
-		const struct conn_handler handler = receive_handler(&receive);
 		ok = worker_select(worker, mbox->id, false, false, &fault);
-		if (ok)
+		/* An index that is not in step with a renumbered mailbox will be, soon. */
+		bool displaced = !ok && conn_alive(worker->conn) && conn_selected(worker->conn) != NULL;
+		if (ok || displaced)
 			take_renumbered(worker, batch, renumbered);
-		conn_set_handler(worker->conn, &handler);
-		if (ok && batch->len > 0) {
-			struct fetch *first = g_ptr_array_index(batch, 0);
-			ok = batch->len == 1 && is_large(first)
-			             ? run_large(&receive, first, &refusal, &fault)
-			             : run_whole(&receive, &refusal, &fault);
-		}
-		conn_set_handler(worker->conn, NULL);
+		if (batch->len > 0 && ok)
+			ok = run_commands(worker, &receive, &refusal, &fault);
+		judge(account, batch, false, &stale);
 	}
 	if (!ok)
 		refusal = fault;
 	else if (refusal.kind == FAULT_NONE)
 		fault_set(&refusal, FAULT_PROTOCOL, "the server does not give the message");
-	ending_init(&failed);
-	ending_init(&done);
-	ending_init(&stale);
+	fault_set(&gone, FAULT_GONE, "the message is no longer there");
 	g_mutex_lock(&account->lock);
-	for (guint i = 0; i < renumbered->len; i++)
-		settle(account, g_ptr_array_index(renumbered, i), false, false, &gone, &stale, &done);
+	for (guint i = 0; i < lost->len; i++) {
+		take_waits(g_ptr_array_index(lost, i), &stale);
+		fetch_release(account, g_ptr_array_index(lost, i));
+	}
+	for (guint i = 0; i < renumbered->len; i++) {
+		struct fetch *fetch = g_ptr_array_index(renumbered, i);
+		fetch_unlead(account, fetch);
+		fetch_await_sync(account, fetch);
+	}
+	for (guint i = 0; i < cached->len; i++)
+		settle(account, g_ptr_array_index(cached, i), false, true, &refusal, &failed, &done);
 	for (guint i = 0; i < batch->len; i++)
 		settle(account, g_ptr_array_index(batch, i), !ok, receive.gained, &refusal, &failed,
 		       &done);
@@ -479,6 +547,8 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 	receive_release(&receive);
 	g_ptr_array_free(batch, TRUE);
 	g_ptr_array_free(renumbered, TRUE);
+	g_ptr_array_free(cached, TRUE);
+	g_ptr_array_free(lost, TRUE);
 }
 
 /* --- the end ------------------------------------------------------------------------------ */
@@ -497,6 +567,8 @@ fetch_fail_all(struct account *account, const struct fault *fault)
 		take_waits(fetch, &ending);
 		if (fetch->queued) {
 			g_queue_remove(&work_mbox(account, fetch->mailbox)->fetches, fetch);
+			g_queue_remove(&work_mbox(account, fetch->mailbox)->displaced, fetch);
+			g_ptr_array_remove(account->followers, fetch);
 			fetch->queued = false;
 		}
 		if (fetch->pins == 0 && !fetch->running) {

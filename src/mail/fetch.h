@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fetching the octets of messages: what fetch.c (who wants what, which command
- * is sent), receive.c (what the server answers) and deliver.c (who gets it) share. Private to mail/.
+ * is sent), origin.c (where they are had from), receive.c (what the server
+ * answers) and deliver.c (who gets it) share. Private to mail/.
  *
  * A struct fetch stands for a message that is open or wanted. It hangs on its
  * mailbox's queue while somebody waits and no worker has it; joined are all who
@@ -15,16 +16,21 @@
 #include "mail/internal.h"
 
 struct fetch {
-	/* Constant. */
-	uint64_t ino, key;      /* key: of the body in the cache */
+	uint64_t ino;           /* constant */
+	/* As the index says, by fetch_locate(). */
+	uint64_t key;           /* of the body in the cache */
 	uint32_t mailbox, space, uid;
 	uint64_t uidvalidity;
 	uint64_t hint;          /* RFC822.SIZE */
 	bool hint_true, seen;
+	bool probable;          /* MESSAGE_PROBABLE: the octets decide */
+	bool compare;           /* with those of `prior`: nobody gets any before */
+	uint64_t prior;
 	/* account->lock */
 	GPtrArray *waits;       /* struct fetch_wait, with references */
-	bool queued, running;
+	bool queued, running;   /* queued: in a mailbox's queue, or waiting for what puts it there */
 	unsigned pins;
+	uint64_t pinned, led;   /* body keys: that of the first pin; that it fetches for all */
 	/* Of the worker that runs it; read with the lock when nobody does. */
 	uint64_t size;          /* valid if size_known */
 	bool size_known;
@@ -66,6 +72,28 @@ fetch_origin(const struct fetch *fetch)
 {
 	return (uint64_t)fetch->space << 32 | fetch->uid;
 }
+
+struct ending;
+
+/* --- fetch.c ------------------------------------------------------------------------------ */
+
+/* Into its mailbox's queue. Lock held. */
+void fetch_enqueue(struct account *account, struct fetch *fetch);
+
+/* --- origin.c ----------------------------------------------------------------------------- */
+
+/* Takes from the index where the message stands. False: it does not any more. */
+bool fetch_locate(struct account *account, struct fetch *fetch);
+/* It fetches its body for all who want that; false: another one does, and it is queued again when
+ * that has ended. Lock held. */
+bool fetch_lead(struct account *account, struct fetch *fetch);
+void fetch_unlead(struct account *account, struct fetch *fetch);
+/* The whole body is there by now; then those who wait are served (not where it is to be judged). */
+bool fetch_from_cache(struct account *account, struct fetch *fetch, struct ending *done);
+/* It is queued again when the mailbox was synced. Lock held. */
+void fetch_await_sync(struct account *account, struct fetch *fetch);
+/* A `probable` one is here: is it what it was? False: it has got another inode number. Waits. */
+bool fetch_judge(struct account *account, struct fetch *fetch, struct fault *fault);
 
 /* --- deliver.c ---------------------------------------------------------------------------- */
 

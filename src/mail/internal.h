@@ -23,6 +23,7 @@ struct mbox {
 	uint32_t id;
 
 	GQueue fetches;      /* struct fetch that want octets; in account->read_queue if any */
+	GQueue displaced;    /* those that wait until it was synced, since it was renumbered */
 	bool read_queued;
 
 	GQueue changes;      /* struct change, by seq; in account->change_queue if any */
@@ -100,6 +101,8 @@ struct account {
 
 	GHashTable *mboxes;     /* id -> struct mbox */
 	GHashTable *fetches;    /* inode -> struct fetch */
+	GHashTable *leaders;    /* body key -> struct fetch that fetches it */
+	GPtrArray *followers;   /* struct fetch that wait for one of those */
 	GQueue read_queue, change_queue, sync_queue; /* of struct mbox */
 	unsigned syncs_running;
 	unsigned idle_connected, connected;
@@ -173,6 +176,8 @@ void tree_want_look(struct account *account, struct mbox *mbox, bool waiting);
 /* Ends all that waits for octets, e.g. since there is no server. Takes the lock. */
 void fetch_fail_all(struct account *account, const struct fault *fault);
 void fetch_free_all(struct account *account);
+/* A sync of the mailbox has ended, well or not. Lock held. */
+void fetch_sync_ended(struct account *account, struct mbox *mbox);
 
 /* --- change.c -------------------------------------------------------------------------- */
 

@@ -139,6 +139,9 @@ on_response(void *ctx, const struct imap_response *response)
 	case IMAP_TYPE_VANISHED:
 		take_vanished(sync, response);
 		break;
+	case IMAP_TYPE_EXPUNGE:
+		plan_expunged(sync->plan);
+		break;
 	case IMAP_TYPE_STATUS:
 		if (imap_status_decode(response, &status) && status.has_messages)
 			plan_found_count(sync->plan, status.messages);

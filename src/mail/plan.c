@@ -38,6 +38,7 @@ struct plan {
 	struct seqset *got;      /* of those: with all items */
 	struct seqset *told;     /* said to have vanished */
 	struct seqset *vanished; /* known, and gone */
+	struct seqset *seen;     /* heard of in any way, and not said to have vanished since */
 	struct seqset *found;    /* by the question under way */
 	struct seqset *set;      /* of the question under way */
 	struct seqset *doubtful; /* known messages whose flags may be others */
@@ -72,6 +73,7 @@ plan_new(const struct plan_known *known, unsigned can)
 	plan->got = seqset_new();
 	plan->told = seqset_new();
 	plan->vanished = seqset_new();
+	plan->seen = seqset_new();
 	plan->found = seqset_new();
 	plan->set = seqset_new();
 	plan->doubtful = seqset_new();
@@ -90,6 +92,7 @@ plan_free(struct plan **plan)
 	seqset_free(&p->got);
 	seqset_free(&p->told);
 	seqset_free(&p->vanished);
+	seqset_free(&p->seen);
 	seqset_free(&p->found);
 	seqset_free(&p->set);
 	seqset_free(&p->doubtful);
@@ -118,6 +121,8 @@ plan_fetch(struct plan *plan, uint32_t uid, bool known)
 	plan->last_uid = MAX(plan->last_uid, uid);
 	if (plan->listing)
 		seqset_add(plan->found, uid);
+	else if (!plan->summed)
+		seqset_add(plan->seen, uid);
 	if (known)
 		return PLAN_FLAGS;
 	seqset_add(plan->fresh, uid);
@@ -134,6 +139,7 @@ void
 plan_vanished(struct plan *plan, const struct seqset *uids)
 {
 	plan->heard = plan->shrunk = true;
+	seqset_subtract(plan->seen, uids);
 	/* Later ones are told again by the next sync, which begins at this one's SELECT. */
 	if (!plan->summed) {
 		seqset_unite(plan->told, uids);
@@ -226,6 +232,10 @@ settle_uids(struct plan *plan)
 	if (plan->certain) {
 		seqset_unite(plan->vanished, known);
 		seqset_subtract(plan->vanished, plan->found);
+		/* One that this sync has met before goes when the next one does not meet it either. */
+		uint64_t count = seqset_count(plan->vanished);
+		seqset_subtract(plan->vanished, plan->seen);
+		plan->doubt |= seqset_count(plan->vanished) != count;
 	}
 	plan->last_uid = MAX(plan->last_uid, seqset_last(plan->found));
 	plan->listed_uids = plan->summed = true;
@@ -451,7 +461,7 @@ add_recent(struct plan *plan)
 	seqset_subtract(unknown, plan->fresh);
 	/* What was found may have come since. */
 	uint32_t end = plan->state.uidnext != 0 ? plan->state.uidnext : plan->last_uid + 1;
-	plan->doubt = !seqset_is_empty(unknown) && seqset_first(unknown) < end;
+	plan->doubt |= !seqset_is_empty(unknown) && seqset_first(unknown) < end;
 	seqset_free(&unknown);
 	seqset_intersect(plan->doubtful, known);
 	seqset_free(&known);
@@ -563,6 +573,7 @@ static void
 answered_uids(struct plan *plan, bool ok)
 {
 	bool matches = ok && !plan->unreadable && seqset_count(plan->found) == plan->exists;
+	seqset_unite(plan->seen, plan->found);
 	plan->certain = matches && !plan->shrunk;
 	if (!plan->certain && plan->shrunk && ++plan->lists < LISTS_MAX)
 		return;
@@ -586,6 +597,7 @@ plan_answered(struct plan *plan, uint32_t exists, bool ok)
 		plan->stage = plan->doubtful_list ? STAGE_UIDS : STAGE_ARRIVALS;
 		break;
 	case STAGE_ARRIVALS:
+		seqset_unite(plan->seen, plan->found);
 		/* A sum that seems right proves nothing then. */
 		plan->stage = doubt_unheard(plan) && good ? STAGE_SUM : STAGE_UIDS;
 		break;

@@ -449,12 +449,27 @@ notice_sleep(struct account *account, int64_t now)
 	push->slept_ns = slept;
 }
 
+/* A line that died may not be the only one: watchers would be the last to find out. */
+static void
+notice_break(struct account *account)
+{
+	struct push *push = &account->push;
+	if (push->broke_ns == account->broke_ns)
+		return;
+	push->broke_ns = account->broke_ns;
+	for (unsigned i = 0; i < push->count; i++) {
+		push->watchers[i].renew = true;
+		wake(&push->watchers[i]);
+	}
+}
+
 void
 push_tick(struct account *account, int64_t now)
 {
 	GHashTableIter iter;
 	gpointer value;
 	notice_sleep(account, now);
+	notice_break(account);
 	set_targets(account, now);
 	g_hash_table_iter_init(&iter, account->mboxes);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {

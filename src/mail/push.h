@@ -48,6 +48,7 @@ struct push {
 	unsigned proofs;
 	int64_t slept_ns;     /* of this machine, as clock_slept_ns() says */
 	int64_t woken_ns;     /* boottime when the end of a sleep was last noticed */
+	int64_t broke_ns;     /* account->broke_ns, as last noticed */
 	int64_t own_ns;       /* boottime when a change of our own last ended */
 };
 

@@ -34,6 +34,7 @@ work_mbox(struct account *account, uint32_t id)
 		mbox = g_new0(struct mbox, 1);
 		mbox->id = id;
 		g_queue_init(&mbox->fetches);
+		g_queue_init(&mbox->displaced);
 		g_queue_init(&mbox->changes);
 		g_hash_table_insert(account->mboxes, GUINT_TO_POINTER(id), mbox);
 	}
@@ -412,6 +413,7 @@ run_sync(struct worker *worker, struct mbox *mbox)
 	if (mbox->sync_again && conn_alive(worker->conn))
 		work_want_sync(account, mbox);
 	mbox->sync_again = false;
+	fetch_sync_ended(account, mbox);
 	wait_list_take(&mbox->refresh_waits, &refresh);
 	wait_list_take(&mbox->listing_waits, &listing);
 	g_cond_broadcast(&account->state);
@@ -564,10 +566,10 @@ work_start(struct account *account)
 		worker->account = account;
 		worker->number = i + 1;
 	}
+	push_start(account);
 	for (unsigned i = 0; i < account->worker_count; i++)
 		account->workers[i].thread = g_thread_new("imapfs-line", worker_thread,
 		                                          &account->workers[i]);
-	push_start(account);
 	account->ticker = g_thread_new("imapfs-tick", watch_thread, account);
 	return true;
 }

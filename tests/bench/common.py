@@ -181,6 +181,11 @@ class Bench:
         """Seconds."""
         self.row(what, '%.3f s' % ours, '%s: %.3f s' % (against, theirs), '%.2f' % (ours / theirs))
 
+    def tell(self, trace):
+        """What passed, with -v."""
+        for number, command in trace.numbered if self.args.verbose else ():
+            print('    %3d %s' % (number, command[:110]))
+
     def limit(self, what, value, most, form='%d'):
         self.row(what, form % value, 'limit: ' + form % most, '%.2f' % (value / most))
 

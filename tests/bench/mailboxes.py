@@ -21,6 +21,7 @@ def count(bench, what, tap, mount):
               '%d FUSE requests' % (mount.requests() - before),
               '%d commands: %s' % (len(trace.commands), ', '.join(
                   '%d %s' % (number, kind) for kind, number in kinds.most_common(5)) or 'none'))
+    bench.tell(trace)
 
 
 def run(bench):

@@ -129,7 +129,9 @@ class Million:
             trace = self.tap.trace()
             self.bench.row('reopening %d messages, %s changed' % (self.count, what),
                            '%d octets' % trace.of('INBOX').octets,
-                           '%d round trips' % trace.of('INBOX').trips)
+                           '%d round trips on %d connections'
+                           % (trace.of('INBOX').trips, trace.of('INBOX').connections))
+            self.bench.tell(trace)
             mount.stop()
 
     def stop(self):

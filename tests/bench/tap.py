@@ -7,8 +7,8 @@
 
 A Trace has what passed since reset(), in order:
 
-    trace.octets, trace.trips     of all connections, both ways
-    trace.commands                [text], without tags
+    trace.octets, trace.trips     of all connections, both ways; trace.connections: how many
+    trace.commands                [text], without tags; trace.numbered: [(connection, text)]
     trace.of(mailbox)             a Trace of that mailbox alone: from its SELECT or EXAMINE on, until
                                   the connection selects another
     trace.news(since)             when the first untagged response came after that moment
@@ -170,7 +170,10 @@ class Trace:
     def __init__(self, events):
         self.events = events
         self.octets = sum(event[3] for event in events)
-        self.commands = [event[4].split(' ', 1)[-1] for event in events if event[2] == 'C']
+        self.numbered = [(event[0], event[4].split(' ', 1)[-1]) for event in events
+                         if event[2] == 'C']
+        self.commands = [command for _, command in self.numbered]
+        self.connections = len({event[0] for event in events})
         self.trips, waiting = 0, {}
         for number, _, kind, _, text in events:
             tags = waiting.setdefault(number, set())

@@ -75,7 +75,7 @@ def judge(bench, what, trace, name, size, extended):
         bench.limit(what + ': octets a message', inside.octets / size, A_MESSAGE_LIMIT, '%.2f')
         bench.row(what + ': round trips from SELECT on', '%d' % inside.trips)
     bench.row(what + ': all connections, with the login', '%d octets' % trace.octets,
-              '%d round trips' % trace.trips)
+              '%d round trips on %d connections' % (trace.trips, trace.connections))
 
 
 def mode(bench, tap, name, size, words, without):
@@ -85,6 +85,7 @@ def mode(bench, tap, name, size, words, without):
     what = 'reopening %s, %s' % (name, words)
     still, _ = reopen(bench, tap, name, cache, options)
     judge(bench, what, still, name, size, not without)
+    bench.tell(still)
     state = state_of(bench, name)
     change(bench, name, CHANGES)
     changed, listed = reopen(bench, tap, name, cache, options)
@@ -98,9 +99,7 @@ def mode(bench, tap, name, size, words, without):
     bench.row(what + ', after those: round trips from SELECT on', '%d' % inside.trips)
     bench.row(what + ', after those: octets above nothing changed',
               '%d' % (inside.octets - still.of(name).octets))
-    if bench.args.verbose:
-        for command in changed.commands:
-            print('      ' + command[:110])
+    bench.tell(changed)
 
 
 def run(bench):

@@ -321,6 +321,9 @@ class Connection(Selected, Push):
             self.tagged('BAD log in first')
             return
         try:
+            if self.box is not None and name not in ('SELECT', 'EXAMINE', 'UNSELECT', 'LOGOUT'):
+                with server.lock:
+                    self.tell_validity()
             if name in ('FETCH', 'IDLE'):  # long, and lock for themselves
                 handler(rest, uid)
             else:

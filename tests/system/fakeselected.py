@@ -110,10 +110,9 @@ class Selected:
 
     # What others did.
 
-    def news(self, expunges=True):
+    def tell_validity(self):
+        """Before anything is said in terms of the new UIDs."""
         box = self.box
-        if box is None:
-            return
         if box.uidvalidity != self.validity and box.tell == 'bye':
             self.send('* BYE the mailbox was changed under you')
             raise Cut
@@ -123,6 +122,12 @@ class Selected:
                 self.send('* %d EXISTS' % len(box.messages))
             self.seen, self.modseq = [m.uid for m in box.messages], box.modseq
         self.validity = box.uidvalidity
+
+    def news(self, expunges=True):
+        box = self.box
+        if box is None:
+            return
+        self.tell_validity()
         if expunges:
             self._tell_gone({m.uid for m in box.messages})
         known = set(self.seen)

@@ -209,13 +209,35 @@ def a_dead_line_is_found_out(t):
 @case
 def a_dead_line_while_idle(t):
     """One that was idle for long is doubted at once, and what was asked for is done."""
-    server, proxy, m, names = account(t)
+    server, proxy, m, names = account(t, ['refresh=3600', 'without=NOTIFY:IDLE'])
     time.sleep(2 * TIMEOUT + 1)
     proxy.strand()
-    code = error_of(m.read, 'Small', names['Small'][50])
-    check(code in (None, *LATE), 'a read ends', code)
+    proxy.reset()
+    equal(error_of(m.read, 'Small', names['Small'][50]), None, 'a read works')
     equal(error_of(m.read, 'Small', names['Small'][51]), None, 'the next one works')
-    news(server, m, 'then', 4000)
+    check(proxy.stats()['accepted'] > 0, 'on a new connection')
+
+
+@case
+def a_dead_watcher_is_found_out(t):
+    """The line that brings the news dies with the others: use of any of them finds it out."""
+    for without in ('XLIST', 'NOTIFY'):
+        path = os.path.join(t.path, without)
+        os.mkdir(path, 0o711)
+        server = t.add(Dovecot(path))
+        server.deliver('INBOX', corpus.bulk(COUNT))
+        proxy = t.add(Proxy(path, server.port))
+        m = mount(t, server, ['refresh=3600', 'timeout=%d' % TIMEOUT, 'without=' + without],
+                  proxy=proxy, expect=['.'], name='m' + without, home=path + '/home')
+        names = m.ls('INBOX')
+        for n in names[:3]:
+            m.read('INBOX', n)
+        news(server, m, 'by push', 5000)
+        proxy.strand()
+        code = error_of(m.read, 'INBOX', names[3])
+        check(code in (None, *LATE), 'a read ends', code)
+        news(server, m, 'by push on a new line', 5001)
+        m.stop()
 
 
 @case
