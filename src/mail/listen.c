@@ -125,6 +125,13 @@ take_vanished(struct sync *sync, const struct imap_response *response)
 	seqset_free(&set);
 }
 
+static bool
+is_stale(const struct sync *sync)
+{
+	const struct conn_mailbox *mailbox = conn_selected(sync->worker->conn);
+	return mailbox != NULL && mailbox->stale;
+}
+
 static void
 on_response(void *ctx, const struct imap_response *response)
 {
@@ -147,7 +154,8 @@ on_response(void *ctx, const struct imap_response *response)
 			plan_found_count(sync->plan, status.messages);
 		break;
 	case IMAP_TYPE_FETCH:
-		if (!imap_fetch_decode(response, &fetch))
+		/* Behind the news of a renumbering a UID may be another message's. */
+		if (is_stale(sync) || !imap_fetch_decode(response, &fetch))
 			plan_unreadable(sync->plan);
 		else if (sync->digests != NULL)
 			renumber_header(sync, &fetch);

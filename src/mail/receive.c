@@ -42,6 +42,14 @@ find_fetch(const struct receive *receive, uint32_t uid)
 	return NULL;
 }
 
+/* The server has renumbered the mailbox: what it sends under a UID may be another message's. */
+static bool
+is_stale(const struct receive *receive)
+{
+	const struct conn_mailbox *mailbox = conn_selected(receive->worker->conn);
+	return mailbox == NULL || mailbox->stale;
+}
+
 /* Whose octets are coming, and how they are handed on. */
 static bool
 on_literal_begin(void *ctx, const struct imap_response *partial, const char *item,
@@ -55,7 +63,7 @@ on_literal_begin(void *ctx, const struct imap_response *partial, const char *ite
 	receive->position = 0;
 	receive->literal_size = size;
 	receive->chunked = false;
-	receive->fetch = find_fetch(receive, uid);
+	receive->fetch = is_stale(receive) ? NULL : find_fetch(receive, uid);
 	bool whole_section = imap_body_item(item, strlen(item), &body) && body.section_len == 0;
 	receive->literal_origin = body.has_origin ? body.origin : 0;
 	if (!whole_section) {
@@ -183,7 +191,7 @@ on_untagged(void *ctx, const struct imap_response *response)
 		return;
 	}
 	struct fetch *wanted = find_fetch(receive, fetch.uid);
-	if (wanted == NULL || fetch.body.section_len != 0)
+	if (wanted == NULL || fetch.body.section_len != 0 || is_stale(receive))
 		return;
 	/* First: whoever gets the octets may unmount at once. */
 	if (fetch.has_flags && (fetch.flags.bits & IMAP_FLAG_SEEN) != 0 && !wanted->seen &&

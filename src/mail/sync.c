@@ -201,12 +201,9 @@ remember_counters(struct sync *sync)
 {
 	struct worker *worker = sync->worker;
 	const struct conn_mailbox *mailbox = conn_selected(worker->conn);
-	worker->synced = mailbox != NULL && worker->selected == sync->id;
-	if (worker->synced) {
-		worker->synced_exists = mailbox->exists_changes;
-		worker->synced_expunges = mailbox->expunges;
-		worker->synced_fetches = mailbox->fetches;
-	}
+	worker->synced_exists = mailbox->exists_changes;
+	worker->synced_expunges = mailbox->expunges;
+	worker->synced_fetches = mailbox->fetches;
 }
 
 /* --- the end -------------------------------------------------------------------------------- */
@@ -343,10 +340,12 @@ sync_pass(struct sync *sync, bool *compare_due_r, struct fault *fault)
 	if (ok) {
 		plan_selected(sync->plan, &state);
 		conn_set_handler(worker->conn, &handler);
+		/* What is heard from here on may be too late for this pass. */
+		remember_counters(sync);
 		ok = sync_ask_all(sync, fault);
-		if (ok)
-			remember_counters(sync);
 		ok = ok && finish(sync, &state, mailboxid, fault);
+		if (worker->selected == sync->id)
+			worker->synced = ok && sync->depth != SYNC_REMOVALS;
 		conn_set_handler(worker->conn, NULL);
 	}
 	g_free(mailboxid);

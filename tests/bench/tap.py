@@ -9,8 +9,8 @@ A Trace has what passed since reset(), in order:
 
     trace.octets, trace.trips     of all connections, both ways; trace.connections: how many
     trace.commands                [text], without tags; trace.numbered: [(connection, text)]
-    trace.of(mailbox)             a Trace of that mailbox alone: from its SELECT or EXAMINE on, until
-                                  the connection selects another
+    trace.of(mailbox)             a Trace of that mailbox alone: from its SELECT or EXAMINE on,
+                                  until the connection selects another
     trace.news(since)             when the first untagged response came after that moment
 
 A round trip is a command that was sent while the client waited for no other on that connection:

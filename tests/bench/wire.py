@@ -83,7 +83,9 @@ def mode(bench, tap, name, size, words, without):
     cache = bench.temporary()
     reopen(bench, tap, name, cache, options)
     what = 'reopening %s, %s' % (name, words)
-    still, _ = reopen(bench, tap, name, cache, options)
+    # What is asked twice depends on which connection is up first: the worst counts.
+    still = max((reopen(bench, tap, name, cache, options)[0] for _ in range(bench.args.rounds)),
+                key=lambda trace: (trace.of(name).trips, trace.of(name).octets))
     judge(bench, what, still, name, size, not without)
     bench.tell(still)
     state = state_of(bench, name)

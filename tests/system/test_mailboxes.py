@@ -303,7 +303,7 @@ def renamed(t):
              'Deep/One/Two': 'Moved/Two', 'Dir/X/Inner': 'Dir/Y/Inner', 'Old': 'Old-2024',
              'Case': 'case'}
     for old, new in moves.items():
-        need(came(m, *new.split('/')), '%s is now %s' % (old, new), walk(m))
+        need(came(m, *new.split('/')), '%s is now %s' % (old, new))
     for old in moves:
         if old != 'Old':
             check(wait_for(lambda o=old: not os.path.exists(m.p(o)), 30, 0.2), old + ' is gone')

@@ -354,8 +354,7 @@ test_tombstones_last_a_day(void **state)
 	make_older(f, 1002, 25 * hour);
 	make_older(f, 1004, 1000 * hour);
 	fixture_open(f);
-	for (int i = 0; i < 1000 && (tomb_is_there(f->cache, 1002) || tomb_is_there(f->cache, 1004));
-	     i++)
+	for (int i = 0; i < 1000 && tomb_is_there(f->cache, 1002); i++)
 		usleep(10000);
 	assert_true(tomb_is_there(f->cache, 1001));
 	assert_false(tomb_is_there(f->cache, 1002));

@@ -146,8 +146,9 @@ static struct message_record
 record_of(const struct model_message *message, struct text *text)
 {
 	g_snprintf(text->name, sizeof text->name, "n%u.eml", message->name);
-	g_snprintf(text->email, sizeof text->email, message->email != 0 ? "M%u" : "",
-	           message->email);
+	text->email[0] = '\0';
+	if (message->email != 0)
+		g_snprintf(text->email, sizeof text->email, "M%u", message->email);
 	struct message_record record = {
 		.space = message->space, .recno = message->recno, .uid = message->uid,
 		.ino = message->ino, .size = message->uid, .name = text->name,

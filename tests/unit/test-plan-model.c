@@ -208,7 +208,7 @@ index_reset(struct index *index, uint32_t uidvalidity)
 	*index = (struct index){ .messages = messages, .uidvalidity = uidvalidity };
 }
 
-/* --- what happens on the server -------------------------------------------------------------- */
+/* --- what happens on the server ---------------------------------------------------------- */
 
 static void
 arrive(struct history *h, unsigned count)
@@ -333,7 +333,7 @@ upheaval(struct history *h)
 	}
 }
 
-/* --- what the sync does with responses ------------------------------------------------------- */
+/* --- what the sync does with responses --------------------------------------------------- */
 
 static uint32_t
 next_known(void *ctx, uint32_t after, unsigned *flags_r)
@@ -380,7 +380,7 @@ take_fetch(struct history *h, const struct message *message, enum items items)
 	}
 }
 
-/* --- the connection -------------------------------------------------------------------------- */
+/* --- the connection ---------------------------------------------------------------------- */
 
 static uint32_t
 exists(const struct history *h)
@@ -510,7 +510,8 @@ static void
 fetch_changes(struct history *h, uint32_t to, uint64_t modseq)
 {
 	struct seqset *here = present(h), *set = seqset_new();
-	for (uint32_t uid = seqset_next(here, 0); uid != 0 && uid <= to; uid = seqset_next(here, uid))
+	for (uint32_t uid = seqset_next(here, 0); uid != 0 && uid <= to;
+	     uid = seqset_next(here, uid))
 		if (find(h->server.messages, uid)->modseq > modseq)
 			seqset_add(set, uid);
 	fetch_set(h, set, ITEM_FLAGS);
@@ -569,8 +570,8 @@ search_all(struct history *h, unsigned way)
 static bool
 answer(struct history *h, const struct plan_question *question)
 {
-	static const char *const names[] = { "NOOP", "CHANGES", "ARRIVALS", "UIDS", "COUNT", "SEARCH",
-		                             "FLAGS", "NEW", "COMPARE" };
+	static const char *const names[] = { "NOOP", "CHANGES", "ARRIVALS", "UIDS", "COUNT",
+		                             "SEARCH", "FLAGS", "NEW", "COMPARE" };
 	note(h, "%s from %u to %u modseq %u way %u", names[question->ask], question->from,
 	     question->to, (unsigned)question->modseq, question->way);
 	if (question->set != NULL)
@@ -614,7 +615,7 @@ answer(struct history *h, const struct plan_question *question)
 	return true;
 }
 
-/* --- SELECT ---------------------------------------------------------------------------------- */
+/* --- SELECT ------------------------------------------------------------------------------ */
 
 static void
 vanished_line(struct history *h, uint64_t since)
@@ -709,9 +710,9 @@ select_mailbox(struct history *h)
 	if (h->lie == NO_MODSEQ || (h->can & PLAN_CAN_CONDSTORE) == 0)
 		state.highestmodseq = 0;
 	look_for_blindness(h);
-	note(h, "SELECT by %s: uidvalidity %u exists %u uidnext %u modseq %u; known: uidvalidity %u "
-	     "count %u uidnext %u modseq %u%s", lie_names[h->lie], server->uidvalidity, state.exists,
-	     state.uidnext, (unsigned)state.highestmodseq, h->index.uidvalidity, h->index.count,
+	note(h, "SELECT by %s: uidvalidity %u exists %u uidnext %u modseq %u; known: uidvalidity "
+	     "%u count %u uidnext %u modseq %u%s", lie_names[h->lie], server->uidvalidity,
+	     state.exists, state.uidnext, (unsigned)state.highestmodseq, h->index.uidvalidity, h->index.count,
 	     h->index.uidnext, (unsigned)h->index.highestmodseq, h->compare ? ", comparing" : "");
 	if (target->uidvalidity != h->index.uidvalidity || target != &h->index) {
 		plan_free(&h->plan);
@@ -728,7 +729,7 @@ select_mailbox(struct history *h)
 	return target;
 }
 
-/* --- a sync ---------------------------------------------------------------------------------- */
+/* --- a sync ------------------------------------------------------------------------------ */
 
 static void
 apply_result(struct history *h, struct index *target)
@@ -814,7 +815,7 @@ sync_mailbox(struct history *h)
 	sync_release(h);
 }
 
-/* --- whether both are equal ------------------------------------------------------------------ */
+/* --- whether both are equal -------------------------------------------------------------- */
 
 static void
 compare(struct history *h, bool compared, size_t gone)
@@ -858,7 +859,7 @@ sync_again(struct history *h)
 	compare(h, false, 0);
 }
 
-/* --- histories ------------------------------------------------------------------------------- */
+/* --- histories --------------------------------------------------------------------------- */
 
 static void
 history_init(struct history *h, uint64_t number)

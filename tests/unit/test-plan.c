@@ -163,7 +163,7 @@ no_flags_changed(struct fixture *f, uint32_t exists)
 	}
 }
 
-/* --- nothing changed ------------------------------------------------------------------------- */
+/* --- nothing changed --------------------------------------------------------------------- */
 
 static void
 test_nothing_changed(void **state)
@@ -241,7 +241,7 @@ test_an_empty_mailbox_stays_empty(void **state)
 	}
 }
 
-/* --- a little changed -------------------------------------------------------------------------- */
+/* --- a little changed -------------------------------------------------------------------- */
 
 static void
 test_ten_of_each_by_qresync(void **state)
@@ -361,7 +361,7 @@ test_a_first_listing_goes_on(void **state)
 	assert_true(result.certain && result.highestmodseq == 44 && result.uidnext == 7);
 }
 
-/* --- mod-sequences that are worth nothing ------------------------------------------------------ */
+/* --- mod-sequences that are worth nothing ------------------------------------------------ */
 
 static void
 test_modseq_that_went_back(void **state)
@@ -437,7 +437,7 @@ test_an_unreadable_delta(void **state)
 	assert_int_equal(result.highestmodseq, 510);
 }
 
-/* --- absence proves nothing -------------------------------------------------------------------- */
+/* --- absence proves nothing -------------------------------------------------------------- */
 
 /* A sum that is wrong: NOOP first, then the list of UIDs. */
 static void
@@ -630,7 +630,7 @@ test_uidnext_that_went_back(void **state)
 	assert_int_equal(result.uidnext, 9);
 }
 
-/* --- the comparison of everything -------------------------------------------------------------- */
+/* --- the comparison of everything -------------------------------------------------------- */
 
 static void
 test_everything_is_compared(void **state)
@@ -654,7 +654,7 @@ test_everything_is_compared(void **state)
 	assert_true(result.highestmodseq == 510 && result.uidnext == 7);
 }
 
-/* --- what comes unasked ------------------------------------------------------------------------ */
+/* --- what comes unasked ------------------------------------------------------------------ */
 
 static void
 test_what_comes_late_is_left_for_the_next_sync(void **state)

@@ -1,0 +1,258 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A mount in step with what other clients do, on real servers, in each of the ways there are."""
+import os
+import random
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from cyrus import Cyrus  # noqa: E402
+from dovecot import Dovecot  # noqa: E402
+from follow import WHEN, in_step, inodes, letter, octets_right, truth  # noqa: E402
+from harness import Proxy, case, check, equal, main, mount, wait_for  # noqa: E402
+
+# How news are had; the polling of what is watched is left to test_push.py.
+WAYS = {
+    'qresync': [],
+    'condstore': ['without=QRESYNC'],
+    'condstore-search': ['without=QRESYNC:ESEARCH'],
+    'neither': ['without=QRESYNC:CONDSTORE'],
+    'neither-search': ['without=QRESYNC:CONDSTORE:ESEARCH:NOTIFY:IDLE'],
+}
+SERVERS = {'dovecot': Dovecot, 'cyrus': Cyrus}
+
+
+def served(t, kind, name):
+    path = os.path.join(t.path, name)
+    os.makedirs(path)
+    os.chmod(path, 0o755)
+    return t.add(SERVERS[kind](path))
+
+
+def flags_of(m, mailbox):
+    """{uid: sorted flags} as getfattr shows them."""
+    return {uid: sorted(m.xattr('user.imap.flags', mailbox, name).split())
+            for uid, name in m.messages(mailbox).items()}
+
+
+def server_flags(server, mailbox):
+    with server.imap() as client:
+        client.examine(mailbox)
+        return {uid: sorted(f for f in flags if f != '\\Recent')
+                for uid, flags in client.flags().items() if '\\Deleted' not in flags}
+
+
+def flags_follow(m, server, mailbox):
+    def same():
+        try:
+            return flags_of(m, mailbox) == server_flags(server, mailbox)
+        except OSError:
+            return False  # it changes under us
+    ok = wait_for(same, 30, 0.2)
+    check(ok, 'the flags in %s are the server\'s' % mailbox,
+          None if ok else '%s\n%s' % (flags_of(m, mailbox), server_flags(server, mailbox)))
+
+
+def by_uid(m, mailbox):
+    """{uid: (name, inode number)}"""
+    numbers = inodes(m, mailbox)
+    return {uid: (name, numbers[name]) for uid, name in m.messages(mailbox).items()}
+
+
+class Others:
+    """What other clients do: everything that can be done to mail, by a fixed seed."""
+
+    def __init__(self, server, seed, keywords=True):
+        self.server, self.random, self.number = server, random.Random(seed), 1000
+        self.keywords = keywords
+
+    def letter(self):
+        self.number += 1
+        return letter(self.number, 600)
+
+    def do(self, client, box, other):
+        client.select(box)
+        uids = client.uids()
+        what = self.random.choice(['append', 'append', 'expunge', 'flag', 'flag', 'unflag',
+                                   'copy', 'move', 'away'])
+        if what == 'append' or len(uids) < 3:
+            client.append(box, self.letter(), self.random.choice(['', '\\Seen', '\\Flagged']),
+                          WHEN + self.number)
+            return
+        some = self.random.sample(uids, self.random.randint(1, min(3, len(uids))))
+        flags = ['\\Seen', '\\Answered', '\\Flagged', '\\Draft']
+        if self.keywords:
+            flags.append('work')
+        if what == 'expunge':
+            client.store(some, '+FLAGS', '\\Deleted')
+            client.expunge(some)
+        elif what == 'flag':
+            client.store(some, '+FLAGS', self.random.choice(flags))
+        elif what == 'unflag':
+            client.store(some, '-FLAGS', self.random.choice(flags))
+        elif what == 'copy':
+            client.copy(some, other)
+        elif what == 'move':
+            client.move(some, other)
+        else:
+            client.store(some[:1], '+FLAGS', '\\Deleted')
+
+
+def follows(t, kind, way):
+    server = served(t, kind, kind + way)
+    with server.imap() as client:
+        client.create('Other')
+        for number in range(30):
+            client.append('INBOX', letter(number, 600), '\\Seen', WHEN + number)
+        client.append('Other', letter(100, 600), '', WHEN)
+    # A keyword of an old message is seen by mod-sequences alone, or by the daily comparison.
+    others = Others(server, 20261124, 'neither' not in way)
+    m = mount(t, server, ['refresh=1', *WAYS[way]], name='mnt-' + way, home='%s/home-%s' % (t.path, way),
+              expect=['.*'])
+    in_step(m, server, 'INBOX', 'Other')
+    octets_right(m, server, 'INBOX', 'Other')
+    kept = by_uid(m, 'INBOX')
+    with server.imap() as client:
+        for number in range(120):
+            box, other = others.random.choice([('INBOX', 'Other'), ('Other', 'INBOX')])
+            others.do(client, box, other)
+            if number % 40 == 19:
+                in_step(m, server, 'INBOX', 'Other', quiet=True)
+    in_step(m, server, 'INBOX', 'Other')
+    octets_right(m, server, 'INBOX', 'Other')
+    flags_follow(m, server, 'INBOX')
+    flags_follow(m, server, 'Other')
+    now = by_uid(m, 'INBOX')
+    stayed = [u for u in kept if u in now]
+    check(len(stayed) > 0, 'some have stayed')
+    equal([now[u] for u in stayed], [kept[u] for u in stayed], 'with their names and inodes')
+    # All gone, all new, while nobody looks.
+    m.stop()
+    with server.imap() as client:
+        for number in range(40):
+            others.do(client, 'INBOX', 'Other')
+        client.select('Other')
+        client.store(client.uids(), '+FLAGS', '\\Deleted')
+        client.expunge(client.uids())
+        client.create('Third')
+        client.append('Third', others.letter(), '', WHEN)
+    m.start()
+    in_step(m, server, 'INBOX', 'Other', 'Third')
+    octets_right(m, server, 'INBOX', 'Other', 'Third')
+    flags_follow(m, server, 'INBOX')
+    equal([n for n in m.ls('Other') if n.endswith('.eml')], [], 'the other one is empty')
+    m.stop()
+    server.stop()
+
+
+for _kind in SERVERS:
+    for _way in WAYS:
+        def _case(t, kind=_kind, way=_way):
+            follows(t, kind, way)
+        _case.__name__ = '%s_%s' % (_kind, _way.replace('-', '_'))
+        case(_case)
+
+
+def change_a_little(server, round_):
+    """Ten changes of each kind; what the mount must show then is the server's."""
+    with server.imap() as client:
+        client.select('INBOX')
+        uids = client.uids()
+        client.store(uids[:3], '+FLAGS', '\\Deleted')
+        client.expunge(uids[:3])
+        client.store(uids[5:8], '+FLAGS' if round_ % 2 else '-FLAGS', '\\Flagged')
+        for number in range(3):
+            n = 5000 + 10 * round_ + number
+            client.append('INBOX', letter(n, 600), '', WHEN + n)
+        client.copy(uids[10:11], 'Other')
+        client.move(uids[11:12], 'Other')
+
+
+def cut_everywhere(t, kind, way):
+    """The line is cut behind the first response of a sync, the second, ...; the next sync ends in
+    the right state."""
+    server = served(t, kind, kind + way)
+    with server.imap() as client:
+        client.create('Other')
+        for number in range(80):
+            client.append('INBOX', letter(number, 600), '', WHEN + number)
+    proxy = t.add(Proxy(os.path.join(t.path, kind + way), server.port))
+    # One connection and no watcher: what is cut is the sync.
+    m = mount(t, server, ['refresh=1', 'timeout=5', 'connections=1', *WAYS[way]], proxy=proxy,
+              name='mnt-' + way, home='%s/home-%s-%s' % (t.path, kind, way), expect=['.*'])
+    in_step(m, server, 'INBOX', 'Other')
+    octets_right(m, server, 'INBOX', 'Other')
+    cut = 0
+    for behind in range(1, 22):
+        m.stop()
+        change_a_little(server, behind)
+        m.start()  # the login and the tree are over
+        before = proxy.stats()['accepted']
+        proxy.cut_response(behind)
+        for mailbox in ('INBOX', 'Other'):
+            try:
+                m.ls(mailbox)
+            except OSError:
+                pass
+        wait_for(lambda: proxy.stats()['accepted'] > before, 3, 0.05)
+        cut += proxy.stats()['accepted'] > before
+        in_step(m, server, 'INBOX', 'Other', quiet=True)
+    check(cut > 10, 'the line was cut', cut)
+    in_step(m, server, 'INBOX', 'Other')
+    flags_follow(m, server, 'INBOX')
+    octets_right(m, server, 'INBOX', 'Other')
+    m.stop()
+    proxy.stop()
+    server.stop()
+
+
+for _kind, _way in (('dovecot', 'qresync'), ('dovecot', 'condstore'), ('dovecot', 'neither'),
+                    ('cyrus', 'qresync')):
+    def _case(t, kind=_kind, way=_way):
+        cut_everywhere(t, kind, way)
+    _case.__name__ = 'cut_%s_%s' % (_kind, _way)
+    case(_case)
+
+
+def killed(t, kind, way):
+    """kill -9 in the middle of syncs: of the first listing, and of later ones."""
+    server = served(t, kind, kind + way)
+    with server.imap() as client:
+        client.create('Other')
+    if kind == 'dovecot':
+        server.deliver('INBOX', [(letter(n, 400), WHEN + n) for n in range(2500)])
+    else:
+        with server.imap() as client:
+            for number in range(400):
+                client.append('INBOX', letter(number, 400), '', WHEN + number)
+    m = mount(t, server, ['refresh=1', *WAYS[way]], name='mnt-' + way, expect=['.*'],
+              home='%s/home-%s-%s' % (t.path, kind, way))
+    rand = random.Random(11)
+    for round_ in range(8):
+        time.sleep(rand.random() * 0.15)
+        m.kill()
+        change_a_little(server, round_)
+        m.start()
+        try:
+            m.ls('INBOX')
+        except OSError:
+            pass
+    in_step(m, server, 'INBOX', 'Other')
+    flags_follow(m, server, 'INBOX')
+    names = m.messages('INBOX')
+    bodies = truth(server, 'INBOX')
+    some = rand.sample(sorted(names), 40)
+    equal([u for u in some if m.read('INBOX', names[u]) != bodies[u]], [], 'octets are right')
+    m.stop()
+    server.stop()
+
+
+for _kind, _way in (('dovecot', 'qresync'), ('dovecot', 'neither'), ('cyrus', 'qresync')):
+    def _case(t, kind=_kind, way=_way):
+        killed(t, kind, way)
+    _case.__name__ = 'killed_%s_%s' % (_kind, _way)
+    case(_case)
+
+
+main()
