@@ -24,7 +24,7 @@ struct item {
 /* What waits in one directory; it exists only while something does. */
 struct dir {
 	uint64_t ino;
-	bool listing;
+	bool listing, overflow;
 	unsigned count;
 	struct item *first, **last;
 };
@@ -76,7 +76,8 @@ add_entry(struct notifier *notifier, const struct account_event *event, bool gon
 {
 	struct dir *dir = dir_get(notifier, event->dir_ino);
 	dir->listing = true;
-	if (event->name == NULL || dir->count == NOTIFY_QUEUE_MAX)
+	dir->overflow |= dir->count == NOTIFY_QUEUE_MAX;
+	if (event->name == NULL || dir->overflow)
 		return;
 	size_t size = strlen(event->name) + 1;
 	struct item *item = g_malloc0(sizeof *item + size);
@@ -172,6 +173,9 @@ tell_dir(struct notifier *notifier, struct dir *dir)
 		dir->count--;
 		g_free(item);
 	}
+	if (dir->overflow)
+		sink->entries(sink->ctx, dir->ino);
+	dir->overflow = false;
 	return true;
 }
 
@@ -184,6 +188,7 @@ put_back(struct notifier *notifier, struct dir *dir)
 		dir->last = &(*dir->last)->next;
 	if (newer != NULL) {
 		dir->listing |= newer->listing;
+		dir->overflow |= newer->overflow;
 		dir->count += newer->count;
 		if (newer->first != NULL) {
 			*dir->last = newer->first;

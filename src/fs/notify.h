@@ -7,9 +7,9 @@
  * request and holds no lock while it calls; each directory has a queue of its
  * own, and is passed over while a call in it is parked.
  *
- * Of many events of one directory the listing is invalidated once; behind
- * NOTIFY_QUEUE_MAX of them only that is done, and entries live until their
- * timeout.
+ * Of many events of one directory the listing is invalidated once. Where more than
+ * NOTIFY_QUEUE_MAX entries wait, all of the directory's are invalidated at once,
+ * since the kernel may have been told to keep them for a long time.
  */
 #ifndef FS_NOTIFY_H
 #define FS_NOTIFY_H
@@ -29,6 +29,7 @@ struct notify_sink {
 	void (*attr)(void *ctx, uint64_t ino);
 	void (*data)(void *ctx, uint64_t ino);
 	void (*listing)(void *ctx, uint64_t dir_ino);
+	void (*entries)(void *ctx, uint64_t dir_ino); /* all that are known of it */
 	void (*entry_new)(void *ctx, uint64_t dir_ino, const char *name);
 	void (*entry_gone)(void *ctx, uint64_t dir_ino, uint64_t ino, const char *name);
 };

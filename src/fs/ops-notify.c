@@ -65,6 +65,24 @@ entries_known(struct fs *fs, uint64_t dir_ino)
 	return state.complete;
 }
 
+/* A directory's own entry leads to all below it: without it they are looked up anew. */
+static void
+sink_entries(void *ctx, uint64_t dir_ino)
+{
+	struct fs *fs = ctx;
+	struct node dir;
+	struct mailbox_record parent;
+	struct cache_view *view = cache_view_begin(fs->cache);
+	bool found = node_get(view, dir_ino, &dir) && !dir.is_message && dir_ino != ROOT_INO &&
+	             cache_mailbox_get(view, dir.mailbox.parent, &parent);
+	uint64_t parent_ino = found ? parent.ino : 0;
+	char *name = found ? g_strdup(dir.mailbox.name) : NULL;
+	cache_view_end(view);
+	if (found)
+		fuse_lowlevel_notify_inval_entry(fs->session, parent_ino, name, strlen(name));
+	g_free(name);
+}
+
 static void
 sink_entry_new(void *ctx, uint64_t dir_ino, const char *name)
 {
@@ -94,6 +112,7 @@ const struct notify_sink ops_notify_sink = {
 	.attr = sink_attr,
 	.data = sink_data,
 	.listing = sink_listing,
+	.entries = sink_entries,
 	.entry_new = sink_entry_new,
 	.entry_gone = sink_entry_gone,
 };

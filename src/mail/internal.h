@@ -38,6 +38,7 @@ struct mbox {
 	bool complete;       /* listed completely once */
 	bool dirty;          /* something was heard: what is known is not fresh */
 	bool gone;           /* deleted on the server */
+	bool lost;           /* its last sync failed since it is not there: the tree shall tell */
 	int64_t synced_ns;   /* boottime when the last good sync began, 0: never since the start */
 	int64_t failed_ns;   /* boottime when a sync last failed */
 	int64_t used_ns;     /* boottime when somebody last used it */

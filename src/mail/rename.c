@@ -145,11 +145,18 @@ ask_fresh(struct search *search, struct fault *fault)
 	GPtrArray *raws = g_ptr_array_new();
 	for (guint i = 0; i < search->fresh->len; i++) {
 		const struct tree_entry *entry = g_ptr_array_index(search->fresh, i);
-		if ((entry->attrs & IMAP_ATTR_NOSELECT) == 0 &&
-		    status_get(search->tree, entry->raw) == NULL)
-			g_ptr_array_add(raws, entry->raw);
+		bool ask = (entry->attrs & IMAP_ATTR_NOSELECT) == 0 &&
+		           status_get(search->tree, entry->raw) == NULL;
+		g_ptr_array_add(raws, ask ? entry->raw : NULL);
 	}
-	bool ok = status_ask(search->tree, raws, NULL, fault);
+	enum absence *absence = g_new0(enum absence, raws->len + 1);
+	bool ok = status_ask(search->tree, raws, absence, fault);
+	/* Dovecot's LIST goes on naming what was renamed within the second of another LIST. */
+	for (guint i = 0; ok && i < search->fresh->len; i++) {
+		struct tree_entry *entry = g_ptr_array_index(search->fresh, i);
+		entry->gone = absence[i] == ABSENCE_SURE;
+	}
+	g_free(absence);
 	g_ptr_array_free(raws, TRUE);
 	return ok;
 }
@@ -192,19 +199,20 @@ ask_suspects(struct search *search, struct fault *fault)
 			g_ptr_array_add(raws, known->raw);
 		}
 	}
-	bool *gone = g_new0(bool, raws->len + 1);
-	bool ok = status_ask(tree, raws, gone, fault);
+	enum absence *absence = g_new0(enum absence, raws->len + 1);
+	bool ok = status_ask(tree, raws, absence, fault);
 	for (guint i = 0; ok && i < suspects->len; i++) {
 		struct known *known = g_ptr_array_index(suspects, i);
 		const struct tree_status *now = status_get(tree, known->raw);
-		bool other = now != NULL && !gone[i] &&
+		bool gone = absence[i] != ABSENCE_NONE;
+		bool other = now != NULL && !gone &&
 		             ((now->has_uidvalidity && known->uidvalidity != 0 &&
 		               now->uidvalidity != known->uidvalidity) ||
 		              (*now->mailboxid != '\0' && *known->mailboxid != '\0' &&
 		               strcmp(now->mailboxid, known->mailboxid) != 0));
-		known->free = gone[i] || other;
+		known->free = gone || other;
 	}
-	g_free(gone);
+	g_free(absence);
 	g_ptr_array_free(raws, TRUE);
 	g_ptr_array_free(suspects, TRUE);
 	return ok;

@@ -109,16 +109,18 @@ let_go(struct tree *tree, GPtrArray *raws, struct fault *fault)
 }
 
 /* A NO for another reason than absence is no proof. */
-static bool
-means_gone(const struct conn_reply *reply)
+static enum absence
+absence(const struct conn_reply *reply)
 {
-	return reply->status == IMAP_STATUS_NO &&
-	       (reply->code == IMAP_CODE_NONE || reply->code == IMAP_CODE_NONEXISTENT ||
-	        reply->code == IMAP_CODE_TRYCREATE);
+	if (reply->status != IMAP_STATUS_NO)
+		return ABSENCE_NONE;
+	if (reply->code == IMAP_CODE_NONEXISTENT || reply->code == IMAP_CODE_TRYCREATE)
+		return ABSENCE_SURE;
+	return reply->code == IMAP_CODE_NONE ? ABSENCE_LIKELY : ABSENCE_NONE;
 }
 
 bool
-status_ask(struct tree *tree, GPtrArray *raws, bool *gone_r, struct fault *fault)
+status_ask(struct tree *tree, GPtrArray *raws, enum absence *absence_r, struct fault *fault)
 {
 	struct conn *conn = tree->worker->conn;
 	struct conn_reply reply = { 0 };
@@ -145,8 +147,8 @@ status_ask(struct tree *tree, GPtrArray *raws, bool *gone_r, struct fault *fault
 			bool told = conn_wait(conn, tags[i], &reply, fault);
 			ok = told || conn_alive(conn);
 			tree->answered += told && reply.status != IMAP_STATUS_NO;
-			if (told && gone_r != NULL)
-				gone_r[from + i] = means_gone(&reply);
+			if (told && absence_r != NULL)
+				absence_r[from + i] = absence(&reply);
 		}
 	}
 	conn_reply_clear(&reply);
@@ -203,6 +205,15 @@ status_begin(struct tree *tree)
 	tree->look = account->looks > 0;
 	tree->look_all = tree->look && (account->look_all || account->looks > SINGLE_MAX);
 	account->look_all = false;
+	GHashTableIter iter;
+	gpointer value;
+	g_hash_table_iter_init(&iter, account->mboxes);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		struct mbox *mbox = value;
+		if (mbox->lost)
+			g_hash_table_add(tree->lost, GUINT_TO_POINTER(mbox->id));
+		mbox->lost = false;
+	}
 	g_mutex_unlock(&account->lock);
 }
 

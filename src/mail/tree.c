@@ -344,7 +344,7 @@ apply_entry(struct cache_txn *txn, struct tree *tree, const struct tree_entry *e
             struct fault *fault)
 {
 	uint32_t id = ROOT_MAILBOX;
-	for (guint i = 0; i < entry->parts->len; i++) {
+	for (guint i = 0; !entry->gone && i < entry->parts->len; i++) {
 		const char *name = g_ptr_array_index(entry->parts, i);
 		bool last = i + 1 == entry->parts->len;
 		uint32_t parent = id, other;
@@ -380,7 +380,8 @@ by_depth(gconstpointer a, gconstpointer b)
 static bool
 is_listed(const struct tree *tree, const struct mailbox_record *record)
 {
-	if (!g_hash_table_contains(tree->seen, GUINT_TO_POINTER(record->id)))
+	if (!g_hash_table_contains(tree->seen, GUINT_TO_POINTER(record->id)) ||
+	    g_hash_table_contains(tree->lost, GUINT_TO_POINTER(record->id)))
 		return false;
 	if ((record->attrs & IMAP_ATTR_NOSELECT) != 0)
 		return record->space == 0;
@@ -390,7 +391,8 @@ is_listed(const struct tree *tree, const struct mailbox_record *record)
 	return listed;
 }
 
-/* What LIST left out, or has as a directory while the index has messages; children first. */
+/* What LIST left out, or has as a directory while the index has messages, or what could not be
+ * selected; children first. */
 static void
 find_missing(struct cache_txn *txn, struct tree *tree)
 {
@@ -466,7 +468,9 @@ remove_run(struct cache_txn *txn, void *data, struct fault *fault)
 	uint32_t space = record.space;
 	uint32_t parent = record.parent;
 	uint64_t ino = record.ino;
-	if (record.children > 0 || g_hash_table_contains(tree->seen, GUINT_TO_POINTER(record.id))) {
+	bool directory = (record.attrs & IMAP_ATTR_NOSELECT) != 0 &&
+	                 g_hash_table_contains(tree->seen, GUINT_TO_POINTER(record.id));
+	if (record.children > 0 || directory) {
 		tree_note(tree, EVENT_LISTING, ino, 0, NULL);
 		return space == 0 || empty_mailbox(txn, &record, fault);
 	}
@@ -490,10 +494,12 @@ emit_events(struct tree *tree)
 	g_array_set_size(tree->events, 0);
 }
 
-/* Which of the missing the server says are not there, asked by name. */
+/* Which of the missing the server says are not there, asked by name. What LIST has all the same
+ * must be told by its code. */
 static bool
 ask_missing(struct tree *tree, bool *gone_r, struct fault *fault)
 {
+	enum absence *absence = g_new0(enum absence, tree->missing->len);
 	struct mailbox_record record;
 	GPtrArray *raws = g_ptr_array_new_with_free_func(g_free);
 	struct cache_view *view = cache_view_begin(tree->account->cache);
@@ -503,11 +509,19 @@ ask_missing(struct tree *tree, bool *gone_r, struct fault *fault)
 		bool nameless = known && (record.raw_len == 0 ||
 		                          ((record.attrs & IMAP_ATTR_NOSELECT) != 0 &&
 		                           record.space == 0));
-		gone_r[i] = nameless;
+		absence[i] = nameless ? ABSENCE_SURE : ABSENCE_NONE;
 		g_ptr_array_add(raws, known && !nameless ? g_strndup(record.raw, record.raw_len) : NULL);
 	}
 	cache_view_end(view);
-	bool ok = status_ask(tree, raws, gone_r, fault);
+	bool ok = status_ask(tree, raws, absence, fault);
+	for (guint i = 0; i < tree->missing->len; i++) {
+		const char *raw = g_ptr_array_index(raws, i);
+		const struct tree_entry *entry = raw != NULL ? g_hash_table_lookup(tree->raws, raw)
+		                                             : NULL;
+		bool listed = entry != NULL && (entry->attrs & IMAP_ATTR_NOSELECT) == 0;
+		gone_r[i] = absence[i] >= (listed ? ABSENCE_SURE : ABSENCE_LIKELY);
+	}
+	g_free(absence);
 	g_ptr_array_free(raws, TRUE);
 	return ok;
 }
@@ -551,6 +565,7 @@ tree_init(struct tree *tree, struct worker *worker)
 	tree->statuses = status_table();
 	tree->renames = g_ptr_array_new_with_free_func(g_free);
 	tree->seen = g_hash_table_new(NULL, NULL);
+	tree->lost = g_hash_table_new(NULL, NULL);
 	tree->missing = g_array_new(FALSE, FALSE, sizeof(uint32_t));
 	tree->events = g_array_new(FALSE, FALSE, sizeof(struct event));
 	g_array_set_clear_func(tree->events, clear_event);
@@ -565,6 +580,7 @@ tree_release(struct tree *tree)
 	g_hash_table_destroy(tree->raws);
 	g_ptr_array_free(tree->entries, TRUE);
 	g_hash_table_destroy(tree->seen);
+	g_hash_table_destroy(tree->lost);
 	g_array_free(tree->missing, TRUE);
 	g_array_free(tree->events, TRUE);
 }

@@ -23,6 +23,7 @@ struct tree_entry {
 	char *delimiter;
 	uint32_t attrs;
 	GPtrArray *parts; /* components as shown; empty: it can't be shown */
+	bool gone;        /* the server says that it is not there all the same */
 	char *path;       /* those with `/` in between */
 };
 
@@ -53,7 +54,8 @@ struct tree {
 	GHashTable *statuses;  /* raw name (INBOX in capitals) -> struct tree_status */
 	GPtrArray *renames;    /* struct tree_rename, parents first */
 	GHashTable *seen;      /* ids that LIST named, or that are parents of such */
-	GArray *missing;       /* ids that it did not, children first; or as a parent alone */
+	GHashTable *lost;      /* ids that could not be selected, since they were not there */
+	GArray *missing;       /* ids to be asked for by name, children first */
 	uint64_t quota[2];
 	bool has_quota;
 	bool placed;           /* the entries are complete and have their places */
@@ -102,9 +104,15 @@ GString *status_items(const struct conn *conn);
 void status_take(struct tree *tree, const struct imap_response *response);
 /* NULL: the server told nothing (yet). */
 const struct tree_status *status_get(const struct tree *tree, const char *raw);
-/* Asks for those (raw names), pipelined. gone_r: NULL, or for each whether the server said that
- * there is no such mailbox. False: the line is lost. */
-bool status_ask(struct tree *tree, GPtrArray *raws, bool *gone_r, struct fault *fault);
+/* What a NO to STATUS says. */
+enum absence {
+	ABSENCE_NONE, /* it is there, or that can't be told */
+	ABSENCE_LIKELY, /* NO without a code: enough where LIST leaves it out too */
+	ABSENCE_SURE,
+};
+/* Asks for those (raw names, NULL: left out), pipelined. absence_r: NULL, or for each. False: the
+ * line is lost. */
+bool status_ask(struct tree *tree, GPtrArray *raws, enum absence *absence_r, struct fault *fault);
 /* Whether LIST should bring STATUS along (RFC 5819). */
 bool status_by_list(const struct tree *tree);
 

@@ -62,6 +62,12 @@ listing(void *ctx, uint64_t dir_ino)
 }
 
 static void
+entries(void *ctx, uint64_t dir_ino)
+{
+	tell(ctx, "entries %d\n", (int)dir_ino);
+}
+
+static void
 entry_new(void *ctx, uint64_t dir_ino, const char *name)
 {
 	tell(ctx, "new %d %s\n", (int)dir_ino, name);
@@ -83,7 +89,8 @@ told_init(struct told *told)
 static struct notifier *
 start(struct told *told)
 {
-	const struct notify_sink sink = { told, busy, attr, data, listing, entry_new, entry_gone };
+	const struct notify_sink sink = { told, busy, attr, data, listing, entries, entry_new,
+		                           entry_gone };
 	return notifier_new(&sink);
 }
 
@@ -178,10 +185,11 @@ test_many(void **state)
 		send(notifier, EVENT_MESSAGE_NEW, 2, i, "n");
 	atomic_store(&told.busy, 0);
 	notifier_kick(notifier);
-	assert_true(await(&told, NOTIFY_QUEUE_MAX + 1));
+	assert_true(await(&told, NOTIFY_QUEUE_MAX + 2));
 	notifier_stop(notifier);
 	/* No more entries than the bound allows, but what was taken out before it was reached. */
 	assert_true(atomic_load(&told.count) < NOTIFY_QUEUE_MAX * 2 + 600);
+	assert_non_null(strstr(told.text->str, "entries 2\n"));
 	release(&told, &notifier);
 }
 
