@@ -103,20 +103,21 @@ find_probable(struct cache_txn *txn, const struct message_record *record,
               struct identity *identity, struct fault *fault)
 {
 	struct cache_view *view = cache_txn_view(txn);
-	struct tomb_record tomb, candidate;
+	struct tomb_record tomb;
 	uint64_t inos[CACHE_IDENT_MAX];
+	uint64_t candidate = 0;
 	unsigned alike = 0;
 	if (!bury_stale(txn, CACHE_IDENT_HEADER, record, fault))
 		return false;
 	unsigned count = cache_tomb_find(view, CACHE_IDENT_HEADER, record, inos, CACHE_IDENT_MAX);
 	for (unsigned i = 0; i < count; i++)
 		if (cache_tomb_get(view, inos[i], &tomb) && identity_alike(&tomb.message, record)) {
-			candidate = tomb;
+			candidate = inos[i];
 			alike++;
 		}
-	if (alike != 1 || count == CACHE_IDENT_MAX)
+	if (alike != 1 || count == CACHE_IDENT_MAX || !cache_tomb_get(view, candidate, &tomb))
 		return true;
-	return revive(txn, &candidate, IDENTITY_PROBABLE, identity, fault);
+	return revive(txn, &tomb, IDENTITY_PROBABLE, identity, fault);
 }
 
 bool
