@@ -32,12 +32,27 @@ file_table_new(void)
 	return table;
 }
 
+static void
+free_file(struct file *file)
+{
+	GByteArray *data = atomic_load(&file->data);
+	if (data != NULL)
+		g_byte_array_unref(data);
+	g_free(file);
+}
+
 void
 file_table_free(struct file_table **table)
 {
 	struct file_table *t = *table;
+	GHashTableIter iter;
+	gpointer value;
 	if (t == NULL)
 		return;
+	/* Those whose RELEASE was lost with the mount. */
+	g_hash_table_iter_init(&iter, t->open);
+	while (g_hash_table_iter_next(&iter, NULL, &value))
+		free_file(value);
 	g_hash_table_destroy(t->open);
 	g_hash_table_destroy(t->sizes);
 	g_hash_table_destroy(t->hinted);
@@ -109,10 +124,7 @@ file_close(struct file_table *table, struct file **file)
 	pthread_mutex_unlock(&table->lock);
 	if (!last)
 		return;
-	GByteArray *data = atomic_load(&f->data);
-	if (data != NULL)
-		g_byte_array_unref(data);
-	g_free(f);
+	free_file(f);
 }
 
 bool

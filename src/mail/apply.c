@@ -18,6 +18,8 @@ struct item {
 	struct message_record record; /* strings: in `strings`, by GString offsets below */
 	bool is_new;                  /* add, else flags alone */
 	bool replaced;                /* what has its UID is another message */
+	bool update;                  /* it is none if it is not there */
+	bool has_labels;
 	size_t name, keywords, emailid, threadid, labels;
 };
 
@@ -147,7 +149,16 @@ apply_add(struct apply_batch *batch, const struct imap_fetch *fetch, int64_t mti
 	item.threadid = add_string(batch, fetch->has_gm_thrid ? number : fetch->threadid);
 	item.labels = add_words(batch, fetch->gm_labels,
 	                        fetch->has_gm_labels ? fetch->gm_label_count : 0);
+	item.has_labels = fetch->has_gm_labels;
 	g_array_append_val(batch->items, item);
+}
+
+void
+apply_update(struct apply_batch *batch, const struct imap_fetch *fetch)
+{
+	static const unsigned char none[32];
+	apply_add(batch, fetch, 0, "", none, 0, false);
+	g_array_index(batch->items, struct item, batch->items->len - 1).update = true;
 }
 
 void
@@ -292,7 +303,9 @@ update(struct cache_txn *txn, struct apply_batch *batch, struct message_record *
 {
 	/* Labels come and go; an index of an earlier version lacks the ids. */
 	if (item->is_new) {
-		const char *labels = batch->strings->str + item->labels;
+		/* What was not asked for is as it was. */
+		const char *labels = item->has_labels ? batch->strings->str + item->labels
+		                                      : record->labels;
 		const char *emailid = batch->strings->str + item->emailid;
 		bool differs = strcmp(record->labels, labels) != 0 ||
 		               (emailid[0] != '\0' && strcmp(record->emailid, emailid) != 0);
@@ -322,7 +335,7 @@ apply_items(struct cache_txn *txn, struct apply_batch *batch, struct mailbox_rec
 			     insert(txn, batch, mailbox, item, fault);
 		else if (there)
 			ok = update(txn, batch, &record, item, fault);
-		else if (item->is_new)
+		else if (item->is_new && !item->update)
 			ok = insert(txn, batch, mailbox, item, fault);
 		if (!ok)
 			return false;

@@ -42,6 +42,8 @@ void apply_batch_free(struct apply_batch **batch);
  * the index has under that UID is another message, and goes. */
 void apply_add(struct apply_batch *batch, const struct imap_fetch *fetch, int64_t mtime,
                const char *name, const unsigned char identity[32], uint32_t state, bool replaced);
+/* All that the server tells of a message that is in the index: flags, labels, ids. */
+void apply_update(struct apply_batch *batch, const struct imap_fetch *fetch);
 /* New flags of a message that is in the index. */
 void apply_flags(struct apply_batch *batch, uint32_t uid, const struct imap_flags *flags,
                  uint64_t modseq);

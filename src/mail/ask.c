@@ -12,13 +12,21 @@
 #define FLAGS_CHUNK 10000
 #define PIPELINE    4     /* commands under way */
 
+/* What may change of a message. */
+static const char *
+flag_items(const struct sync *sync)
+{
+	return conn_has(sync->worker->conn, IMAP_CAP_GMAIL) ? "(UID FLAGS X-GM-LABELS)"
+	                                                    : "(UID FLAGS)";
+}
+
 static struct imap_command *
 fetch_command(const struct sync *sync, const char *set, enum sync_want want)
 {
 	struct imap_command *command = conn_command(sync->worker->conn, "UID FETCH");
 	imap_command_set(command, set);
 	if (want == SYNC_WANT_FLAGS)
-		imap_command_raw(command, "(UID FLAGS)");
+		imap_command_raw(command, flag_items(sync));
 	else if (want == SYNC_WANT_BODY)
 		imap_command_raw(command, "(UID BODY.PEEK[])");
 	else if (want == SYNC_WANT_WHOLE_HEADER)
@@ -115,7 +123,8 @@ ask_changes(struct sync *sync, const struct plan_question *question, bool *ok_r,
 	char set[32];
 	g_snprintf(set, sizeof set, "1:%u", question->to);
 	imap_command_set(command, set);
-	imap_command_raw(command, "(UID FLAGS) (CHANGEDSINCE");
+	imap_command_raw(command, flag_items(sync));
+	imap_command_raw(command, "(CHANGEDSINCE");
 	imap_command_number(command, question->modseq);
 	imap_command_close(command);
 	return run(sync, command, ok_r, fault);

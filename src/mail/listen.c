@@ -59,12 +59,10 @@ take_known(struct sync *sync, const struct message_record *record, struct imap_f
 			arrive_message(sync, fetch, true);
 			return;
 		}
-		/* An update: ids and labels come along. */
-		if (fetch->has_gm_labels || record->told == 0) {
-			apply_add(sync->batch, fetch, record->mtime, record->name, record->identity, 0,
-			          false);
-			return;
-		}
+	}
+	if (fetch->has_flags && (fetch->has_gm_labels || (whole && record->told == 0))) {
+		apply_update(sync->batch, fetch);
+		return;
 	}
 	if (fetch->has_flags && flags_differ(record, &fetch->flags)) {
 		sync->differences += record->flags !=

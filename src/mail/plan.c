@@ -232,7 +232,7 @@ settle_uids(struct plan *plan)
 	if (plan->certain) {
 		seqset_unite(plan->vanished, known);
 		seqset_subtract(plan->vanished, plan->found);
-		/* One that this sync has met before goes when the next one does not meet it either. */
+		/* One that this sync has met goes when the next one does not meet it either. */
 		uint64_t count = seqset_count(plan->vanished);
 		seqset_subtract(plan->vanished, plan->seen);
 		plan->doubt |= seqset_count(plan->vanished) != count;
@@ -631,7 +631,8 @@ plan_answered(struct plan *plan, uint32_t exists, bool ok)
 		plan->stage = STAGE_DONE;
 		break;
 	case STAGE_COMPARE:
-		plan->compared = good;
+		/* What can't be had today is no reason to ask for everything again at once. */
+		plan->compared = true;
 		if (!good)
 			plan->state.highestmodseq = 0;
 		plan->stage = STAGE_DONE;

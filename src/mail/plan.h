@@ -43,7 +43,7 @@ struct plan_known {
 	bool listed;            /* completely, once */
 	bool compare;           /* a comparison of everything is due */
 	uint64_t highestmodseq; /* 0: none */
-	uint32_t uidnext;       /* messages of this UID on are new; 0: only a list of UIDs can tell */
+	uint32_t uidnext;       /* messages of this UID on are new; 0: a list of UIDs is needed */
 	uint32_t count;         /* messages */
 	/* The least UID greater than `after`, 0: none; *flags_r (if not NULL): its enum imap_flag
 	 * bits. What it tells must not lack messages that it had when the plan was made. */

@@ -171,8 +171,8 @@ likeness(const struct known *known, const struct tree_entry *entry,
 	if (*status->mailboxid != '\0' && *known->mailboxid != '\0')
 		return strcmp(status->mailboxid, known->mailboxid) == 0 ? SAME_ID : UNLIKE;
 	if (known->uidvalidity == 0 || known->uidnext == 0 || !status->has_uidvalidity ||
-	    !status->has_uidnext || !status->has_messages || status->uidvalidity != known->uidvalidity ||
-	    status->uidnext < known->uidnext)
+	    !status->has_uidnext || !status->has_messages ||
+	    status->uidvalidity != known->uidvalidity || status->uidnext < known->uidnext)
 		return UNLIKE;
 	uint64_t most = (uint64_t)known->exists + (status->uidnext - known->uidnext);
 	if (status->messages > most)

@@ -410,6 +410,10 @@ run_sync(struct worker *worker, struct mbox *mbox)
 		else if (!conn_alive(worker->conn) && mbox->lines_lost++ < account->worker_count)
 			work_want_sync(account, mbox);
 	}
+	mbox->refusals = ok ? 0 : mbox->refusals + conn_alive(worker->conn);
+	/* What this connection is refused time and again, a new one may be given: at the second
+	 * refusal, the fourth, the eighth ... */
+	bool renew = mbox->refusals > 1 && (mbox->refusals & (mbox->refusals - 1)) == 0;
 	if (mbox->sync_again && conn_alive(worker->conn))
 		work_want_sync(account, mbox);
 	mbox->sync_again = false;
@@ -423,6 +427,8 @@ run_sync(struct worker *worker, struct mbox *mbox)
 	wait_list_end(&listing, ok ? NULL : &fault);
 	if (!ok)
 		log_warn("%s", fault.text);
+	if (renew)
+		conn_logout(worker->conn);
 }
 
 static void

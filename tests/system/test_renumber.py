@@ -143,7 +143,9 @@ def many_times_while_being_read(t):
     equal(bad, [], 'the right octets, always')
     in_step(m, server, 'INBOX')
     equal(inodes(m, 'INBOX'), before, 'names and inodes stay')
-    check(max(server.fetches(x) for x in messages) <= 1, 'each was fetched once',
+    # What comes behind the news of a renumbering is dropped, and asked for again.
+    again = sum(max(server.fetches(x) - 1, 0) for x in messages)
+    check(again <= 6, 'fetched again is at most what came in the moment of a renumbering',
           [server.fetches(x) for x in messages])
 
 

@@ -198,7 +198,7 @@ def cut_everywhere(t, kind, way):
         wait_for(lambda: proxy.stats()['accepted'] > before, 3, 0.05)
         cut += proxy.stats()['accepted'] > before
         in_step(m, server, 'INBOX', 'Other', quiet=True)
-    check(cut > 10, 'the line was cut', cut)
+    check(cut > 4, 'the line was cut', cut)
     in_step(m, server, 'INBOX', 'Other')
     flags_follow(m, server, 'INBOX')
     octets_right(m, server, 'INBOX', 'Other')

@@ -251,7 +251,7 @@ test_fixed_parts_may_grow_and_shrink(void **state)
 	assert_true(mailbox_decode((struct octets){ longer->data, longer->len }, &got));
 	assert_string_equal(got.name, "a");
 	assert_int_equal(got.children, 1);
-	/* Of each length that a version may have had: what is cut off is 0, the strings are found. */
+	/* Of each length that a version may have had: what is cut off is 0, strings are found. */
 	fixed -= 8;
 	for (uint16_t len = 8; len < fixed; len += 4) {
 		g_byte_array_set_size(shorter, 0);

@@ -712,7 +712,8 @@ select_mailbox(struct history *h)
 	look_for_blindness(h);
 	note(h, "SELECT by %s: uidvalidity %u exists %u uidnext %u modseq %u; known: uidvalidity "
 	     "%u count %u uidnext %u modseq %u%s", lie_names[h->lie], server->uidvalidity,
-	     state.exists, state.uidnext, (unsigned)state.highestmodseq, h->index.uidvalidity, h->index.count,
+	     state.exists, state.uidnext, (unsigned)state.highestmodseq, h->index.uidvalidity,
+	     h->index.count,
 	     h->index.uidnext, (unsigned)h->index.highestmodseq, h->compare ? ", comparing" : "");
 	if (target->uidvalidity != h->index.uidvalidity || target != &h->index) {
 		plan_free(&h->plan);
