@@ -94,6 +94,13 @@ message_listed(const struct message_record *record)
 	       (record->state & MESSAGE_HIDDEN) == 0;
 }
 
+/* The key of its octets in cache/body.h. */
+static inline uint64_t
+message_body_key(const struct message_record *record)
+{
+	return record->body != 0 ? record->body : record->ino;
+}
+
 /* Where an inode number leads: a message is in its mailbox's present space. */
 struct inode_record {
 	bool is_message;

@@ -81,12 +81,6 @@ node_stat_message(const struct node_look *look, bool read_only,
 	node_set_size(st_r, record->size);
 }
 
-uint64_t
-node_body_key(const struct message_record *record)
-{
-	return record->body != 0 ? record->body : record->ino;
-}
-
 bool
 node_selectable(const struct mailbox_record *record)
 {

@@ -44,8 +44,6 @@ void node_stat_message(const struct node_look *look, bool read_only,
                        const struct message_record *record, struct stat *st_r);
 /* Size and blocks of a message. */
 void node_set_size(struct stat *st, uint64_t size);
-/* The key of a message's body in the cache. */
-uint64_t node_body_key(const struct message_record *record);
 /* Whether messages can stand in it; if not, its listing is the tree's alone. */
 bool node_selectable(const struct mailbox_record *record);
 

@@ -74,7 +74,7 @@ open_finish(struct call *call, uint64_t size, GByteArray *data)
 	if (node_get(view, call->ino, &node) && node.is_message) {
 		ops_stat(fs, &node, &st);
 		node_set_size(&st, size);
-		file = file_open(fs->files, call->ino, node_body_key(&node.message), &st, data);
+		file = file_open(fs->files, call->ino, message_body_key(&node.message), &st, data);
 		/* The kernel asks again, and then gets the true one. */
 		if (file_true_size(fs->files, call->ino, call->hint, call->proven, size))
 			fuse_lowlevel_notify_inval_inode(fs->session, call->ino, -1, 0);

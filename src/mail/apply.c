@@ -520,22 +520,6 @@ apply_finish(struct apply_batch **batch, const struct apply_final *final, struct
 
 /* --- relatives ------------------------------------------------------------------------- */
 
-static void
-add_relatives(struct cache_view *view, enum cache_ident kind, const struct message_record *like,
-              GHashTable *mailboxes)
-{
-	struct cache_place places[CACHE_IDENT_MAX];
-	struct message_record other;
-	uint32_t mailbox;
-	unsigned count = cache_ident_find(view, kind, like, places, CACHE_IDENT_MAX);
-	for (unsigned i = 0; i < count; i++)
-		if (cache_message_get(view, places[i].space, places[i].recno, &other) &&
-		    other.ino != 0 &&
-		    (kind == CACHE_IDENT_EMAILID || identity_alike(&other, like)) &&
-		    cache_message_by_ino(view, other.ino, &mailbox, &other))
-			g_hash_table_add(mailboxes, GUINT_TO_POINTER(mailbox));
-}
-
 void
 apply_relatives(const struct apply_batch *batch, GHashTable *mailboxes)
 {
@@ -546,8 +530,7 @@ apply_relatives(const struct apply_batch *batch, GHashTable *mailboxes)
 		if (!item->is_new)
 			continue;
 		record.emailid = batch->strings->str + item->emailid;
-		add_relatives(view, CACHE_IDENT_EMAILID, &record, mailboxes);
-		add_relatives(view, CACHE_IDENT_HEADER, &record, mailboxes);
+		identity_relatives(view, &record, mailboxes);
 	}
 	cache_view_end(view);
 	g_hash_table_remove(mailboxes, GUINT_TO_POINTER(batch->mailbox));

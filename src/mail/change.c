@@ -221,7 +221,7 @@ bury(struct cache_txn *txn, uint32_t mailbox, const struct message_record *recor
 		.message = *record, .mailbox = mailbox, .target_mailbox = change->place_mailbox,
 		.target_uidvalidity = change->place_uidvalidity, .target_uid = change->place_uid,
 	};
-	uint64_t body = record->body != 0 ? record->body : record->ino;
+	uint64_t body = message_body_key(record);
 	return txn_message_bury(txn, &tomb, fault) && link_body(txn, change, body, fault);
 }
 

@@ -123,7 +123,7 @@ account_open(struct account *account, struct fetch_wait *wait, uint64_t *size_r)
 	uint32_t id;
 	struct cache_view *view = cache_view_begin(account->cache);
 	bool known = cache_message_by_ino(view, wait->ino, &id, &record);
-	uint64_t key = known && record.body != 0 ? record.body : wait->ino;
+	uint64_t key = known ? message_body_key(&record) : wait->ino;
 	bool here = known && body_info_get(view, key, &info) &&
 	            (record.state & MESSAGE_PROBABLE) == 0 &&
 	            (info.complete ||

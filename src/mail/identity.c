@@ -16,12 +16,6 @@ identity_alike(const struct message_record *a, const struct message_record *b)
 	       memcmp(a->identity, b->identity, sizeof a->identity) == 0;
 }
 
-static uint64_t
-body_key(const struct message_record *record)
-{
-	return record->body != 0 ? record->body : record->ino;
-}
-
 /* Those found in a generation that is no longer its mailbox's present one, and that live on nowhere
  * else, are buried now; they would be, a little later. */
 static bool
@@ -55,7 +49,7 @@ revive(struct cache_txn *txn, const struct tomb_record *tomb, enum identity_kind
 	uint64_t ino = tomb->message.ino;
 	identity->kind = kind;
 	identity->ino = ino;
-	identity->body = body_key(&tomb->message);
+	identity->body = message_body_key(&tomb->message);
 	if ((tomb->message.state & MESSAGE_PROBABLE) != 0)
 		identity->prior = tomb->message.prior;
 	else if (kind == IDENTITY_PROBABLE)
@@ -90,7 +84,7 @@ find_proven(struct cache_txn *txn, uint32_t mailbox, uint64_t uidvalidity,
 		    live.ino == 0)
 			continue;
 		identity->kind = IDENTITY_COPY;
-		identity->body = body_key(&live);
+		identity->body = message_body_key(&live);
 		return true;
 	}
 	*found_r = false;
@@ -132,4 +126,30 @@ identity_find(struct cache_txn *txn, uint32_t mailbox, uint64_t uidvalidity,
 	if (!find_proven(txn, mailbox, uidvalidity, record, identity, &found, fault))
 		return false;
 	return found || find_probable(txn, record, identity, fault);
+}
+
+/* --- where it may have been ------------------------------------------------------------- */
+
+static void
+add_relatives(struct cache_view *view, enum cache_ident kind, const struct message_record *like,
+              GHashTable *mailboxes)
+{
+	struct cache_place places[CACHE_IDENT_MAX];
+	struct message_record other;
+	uint32_t mailbox;
+	unsigned count = cache_ident_find(view, kind, like, places, CACHE_IDENT_MAX);
+	for (unsigned i = 0; i < count; i++)
+		if (cache_message_get(view, places[i].space, places[i].recno, &other) &&
+		    other.ino != 0 &&
+		    (kind == CACHE_IDENT_EMAILID || identity_alike(&other, like)) &&
+		    cache_message_by_ino(view, other.ino, &mailbox, &other))
+			g_hash_table_add(mailboxes, GUINT_TO_POINTER(mailbox));
+}
+
+void
+identity_relatives(struct cache_view *view, const struct message_record *record,
+                   GHashTable *mailboxes)
+{
+	add_relatives(view, CACHE_IDENT_EMAILID, record, mailboxes);
+	add_relatives(view, CACHE_IDENT_HEADER, record, mailboxes);
 }

@@ -26,7 +26,7 @@ fetch_locate(struct account *account, struct fetch *fetch)
 	bool known = cache_message_by_ino(view, fetch->ino, &id, &record) &&
 	             cache_mailbox_get(view, id, &mailbox);
 	if (known) {
-		uint64_t key = record.body != 0 ? record.body : fetch->ino;
+		uint64_t key = message_body_key(&record);
 		bool moved = fetch->space != record.space || fetch->uid != record.uid ||
 		             fetch->key != key;
 		fetch->key = key;

@@ -86,17 +86,11 @@ find_group(const struct renumber *renumber, struct cache_view *view, enum cache_
 	}
 }
 
-static uint64_t
-body_key(const struct message_record *record)
-{
-	return record->body != 0 ? record->body : record->ino;
-}
-
 static bool
 has_body(struct cache_view *view, const struct message_record *record)
 {
 	struct body_info info;
-	return body_info_get(view, body_key(record), &info) && info.complete;
+	return body_info_get(view, message_body_key(record), &info) && info.complete;
 }
 
 /* The digest of an old one's header section; false: its octets are not there. */
@@ -106,7 +100,7 @@ old_digest(const struct renumber *renumber, struct cache_view *view, uint32_t re
 {
 	struct message_record record;
 	return cache_message_get(view, renumber->old_space, recno, &record) &&
-	       body_header_digest(view, body_key(&record), digest);
+	       body_header_digest(view, message_body_key(&record), digest);
 }
 
 /* How many of the new ones have that header section; *uid_r: the last of them. */

@@ -421,6 +421,9 @@ run_sync(struct worker *worker, struct mbox *mbox)
 	wait_list_take(&mbox->refresh_waits, &refresh);
 	wait_list_take(&mbox->listing_waits, &listing);
 	g_cond_broadcast(&account->state);
+	/* What is left to another worker (is_anothers()) may be allowed to that one only now. */
+	if (account->sync_queue.length > 0)
+		g_cond_broadcast(&account->work);
 	g_mutex_unlock(&account->lock);
 	/* An old listing serves where a new one can't be had; a first one must fail. */
 	wait_list_end(&refresh, NULL);
