@@ -20,8 +20,9 @@ claim(struct account *account, uint32_t id, int64_t since_ns)
 	g_mutex_lock(&account->lock);
 	struct mbox *mbox = work_mbox(account, id);
 	int64_t until = clock_boot_ns() + (int64_t)account->config.timeout_s * CLOCK_SEC;
-	while (mbox->sync_running && mbox->removed_ns < since_ns && !account->stopping &&
-	       clock_boot_ns() < until)
+	/* One that is listed for the first time has lost nothing yet. */
+	while (mbox->complete && mbox->sync_running && mbox->removed_ns < since_ns &&
+	       !account->stopping && clock_boot_ns() < until)
 		g_cond_wait_until(&account->state, &account->lock, g_get_monotonic_time() + 100000);
 	bool mine = !mbox->sync_running && mbox->removed_ns < since_ns && mbox->complete &&
 	            !mbox->gone;
