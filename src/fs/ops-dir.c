@@ -119,7 +119,7 @@ opendir_finish(struct call *call)
 	tree_state_get(fs->account, call->mailbox, call->mailbox != ROOT_MAILBOX, &state);
 	struct cache_view *view = cache_view_begin(fs->cache);
 	if (node_get(view, call->ino, &node)) {
-		dir = tree_dir_new(&node.mailbox);
+		dir = tree_dir_open(fs->notes, &node.mailbox);
 		/* What the kernel keeps of a listing that is still running could end cleanly. */
 		if (!state.complete)
 			tree_notes_forget(fs->notes, call->ino);
@@ -133,7 +133,7 @@ opendir_finish(struct call *call)
 	if (dir == NULL)
 		fuse_reply_err(call->req, errno_of_handle(FAULT_GONE));
 	else if (fuse_reply_open(call->req, &call->fi) != 0)
-		tree_dir_free(&dir);
+		tree_dir_close(fs->notes, &dir);
 	park_finish(&call->park);
 }
 
@@ -188,7 +188,7 @@ op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct tree_dir *dir = (struct tree_dir *)(uintptr_t)fi->fh;
 	(void)ino;
-	tree_dir_free(&dir);
+	tree_dir_close(req_fs(req)->notes, &dir);
 	fuse_reply_err(req, 0);
 }
 

@@ -15,8 +15,36 @@
 
 /* --- open directories ------------------------------------------------------------------ */
 
+struct tree_notes {
+	pthread_mutex_t lock;
+	GHashTable *open;   /* struct tree_dir */
+	GHashTable *mtimes; /* inode -> mtime_ns at the last opendir */
+};
+
+struct tree_notes *
+tree_notes_new(void)
+{
+	struct tree_notes *notes = g_new0(struct tree_notes, 1);
+	pthread_mutex_init(&notes->lock, NULL);
+	notes->open = g_hash_table_new_full(NULL, NULL, g_free, NULL);
+	notes->mtimes = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+	return notes;
+}
+
+void
+tree_notes_free(struct tree_notes **notes)
+{
+	if (*notes == NULL)
+		return;
+	g_hash_table_destroy((*notes)->open);
+	g_hash_table_destroy((*notes)->mtimes);
+	pthread_mutex_destroy(&(*notes)->lock);
+	g_free(*notes);
+	*notes = NULL;
+}
+
 struct tree_dir *
-tree_dir_new(const struct mailbox_record *record)
+tree_dir_open(struct tree_notes *notes, const struct mailbox_record *record)
 {
 	struct tree_dir *dir = g_new0(struct tree_dir, 1);
 	dir->mailbox = record->id;
@@ -24,13 +52,18 @@ tree_dir_new(const struct mailbox_record *record)
 	dir->selectable = node_selectable(record);
 	atomic_init(&dir->checked_ns, 0);
 	atomic_init(&dir->shadows, false);
+	pthread_mutex_lock(&notes->lock);
+	g_hash_table_add(notes->open, dir);
+	pthread_mutex_unlock(&notes->lock);
 	return dir;
 }
 
 void
-tree_dir_free(struct tree_dir **dir)
+tree_dir_close(struct tree_notes *notes, struct tree_dir **dir)
 {
-	g_free(*dir);
+	pthread_mutex_lock(&notes->lock);
+	g_hash_table_remove(notes->open, *dir);
+	pthread_mutex_unlock(&notes->lock);
 	*dir = NULL;
 }
 
@@ -175,31 +208,6 @@ tree_lookup(struct cache_view *view, uint32_t mailbox, const char *name, size_t 
 }
 
 /* --- what the kernel keeps of listings ------------------------------------------------- */
-
-struct tree_notes {
-	pthread_mutex_t lock;
-	GHashTable *mtimes; /* inode -> mtime_ns */
-};
-
-struct tree_notes *
-tree_notes_new(void)
-{
-	struct tree_notes *notes = g_new0(struct tree_notes, 1);
-	pthread_mutex_init(&notes->lock, NULL);
-	notes->mtimes = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
-	return notes;
-}
-
-void
-tree_notes_free(struct tree_notes **notes)
-{
-	if (*notes == NULL)
-		return;
-	g_hash_table_destroy((*notes)->mtimes);
-	pthread_mutex_destroy(&(*notes)->lock);
-	g_free(*notes);
-	*notes = NULL;
-}
 
 bool
 tree_notes_unchanged(struct tree_notes *notes, uint64_t ino, int64_t mtime_ns)

@@ -38,8 +38,18 @@ struct tree_dir {
 	_Atomic bool shadows;
 };
 
-struct tree_dir *tree_dir_new(const struct mailbox_record *record);
-void tree_dir_free(struct tree_dir **dir);
+/* Which directories are open, and what the kernel keeps of their listings. Any thread. */
+struct tree_notes;
+
+struct tree_notes *tree_notes_new(void);
+/* With the directories that are still open: their RELEASEDIR was lost with the mount. NULL in
+ * *notes is accepted. */
+void tree_notes_free(struct tree_notes **notes);
+
+/* A handle; to be closed. */
+struct tree_dir *tree_dir_open(struct tree_notes *notes, const struct mailbox_record *record);
+/* Sets *dir to NULL. */
+void tree_dir_close(struct tree_notes *notes, struct tree_dir **dir);
 
 /* Where the state of a directory's listing stands. */
 struct tree_state {
@@ -80,11 +90,6 @@ bool tree_lookup(struct cache_view *view, uint32_t mailbox, const char *name, si
 
 /* --- what the kernel keeps of listings ------------------------------------------------- */
 
-/* For each directory its mtime at the last opendir. Any thread. */
-struct tree_notes;
-
-struct tree_notes *tree_notes_new(void);
-void tree_notes_free(struct tree_notes **notes);
 /* Whether the listing that the kernel may have is still right: the directory has not changed since
  * it was last opened. Notes the time. */
 bool tree_notes_unchanged(struct tree_notes *notes, uint64_t ino, int64_t mtime_ns);

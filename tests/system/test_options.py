@@ -212,6 +212,15 @@ def unmounting(t):
         m.ls()
         m.stop(how=how)
         check(not os.path.ismount(m.path), 'gone after ' + how)
+    # The kernel says nothing of what is still open then.
+    server.deliver('INBOX', [(MESSAGE, 1_700_000_000)])
+    m = mount(t, server, name='open', options=['cache=%s/open' % t.path])
+    name, = m.ls('INBOX')
+    handles = [os.open(m.p('INBOX', *more), os.O_RDONLY) for more in ((), (name,))]
+    os.listdir(handles[0])
+    m.stop(how='term')
+    for handle in handles:
+        os.close(handle)
     code, text = attempt(t, 'imap://alice@127.0.0.1:%d' % server.port, 'tls=off')
     equal((code, text), (0, ''), 'into the background and back')
     need(wait_for(lambda: not os.path.ismount(t.path + '/never'), 10), 'unmounted')
