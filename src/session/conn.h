@@ -206,7 +206,8 @@ struct conn_mailbox {
  * SELECT or EXAMINE of a mailbox by its raw name. Waits for what is outstanding before. params:
  * what follows the name, constant text such as "(CONDSTORE)" or "(QRESYNC (1 17))", or NULL.
  * Responses go to the handler meanwhile. The state is committed when the tagged OK has come; after
- * a refusal (FAULT_GONE, FAULT_DENIED, FAULT_REFUSED ...) none is selected.
+ * a refusal (FAULT_GONE, FAULT_DENIED, FAULT_REFUSED ...) none is selected. One that says that the
+ * mailbox exists (RFC 5530 ALREADYEXISTS) is asked once more.
  */
 bool conn_select(struct conn *conn, const char *raw, size_t len, bool examine, const char *params,
                  struct fault *fault);

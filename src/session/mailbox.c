@@ -152,9 +152,10 @@ commit(struct conn *conn, const char *raw, size_t len)
 	conn->selected = true;
 }
 
-bool
-conn_select(struct conn *conn, const char *raw, size_t len, bool examine, const char *params,
-            struct fault *fault)
+/* *exists_r: it was refused because the mailbox exists. */
+static bool
+select_once(struct conn *conn, const char *raw, size_t len, bool examine, const char *params,
+            bool *exists_r, struct fault *fault)
 {
 	const char *verb = examine ? "EXAMINE" : "SELECT";
 	if (!conn_drain(conn))
@@ -165,6 +166,7 @@ conn_select(struct conn *conn, const char *raw, size_t len, bool examine, const 
 	if (params != NULL)
 		imap_command_raw(command, params);
 	struct conn_reply reply = {0};
+	*exists_r = false;
 	conn->next = (struct conn_mailbox){ .read_only = examine };
 	conn->selecting = true;
 	forget_mailbox(conn);
@@ -172,6 +174,7 @@ conn_select(struct conn *conn, const char *raw, size_t len, bool examine, const 
 	conn->selecting = false;
 	if (ok && reply.status != IMAP_STATUS_OK) {
 		conn->await_closed = false;
+		*exists_r = reply.code == IMAP_CODE_ALREADYEXISTS;
 		ok = conn_reply_fault(&reply, fault, "%s", verb);
 	} else if (ok && conn->await_closed) {
 		conn_ban(conn, IMAP_CAP_QRESYNC);
@@ -182,6 +185,19 @@ conn_select(struct conn *conn, const char *raw, size_t len, bool examine, const 
 		commit(conn, raw, len);
 	}
 	conn_reply_clear(&reply);
+	return ok;
+}
+
+bool
+conn_select(struct conn *conn, const char *raw, size_t len, bool examine, const char *params,
+            struct fault *fault)
+{
+	bool exists = false;
+	bool ok = select_once(conn, raw, len, examine, params, &exists, fault);
+	/* Dovecot makes its "auto" mailboxes when they are first opened; of two connections that
+	 * do that at once it refuses one. */
+	if (!ok && exists)
+		ok = select_once(conn, raw, len, examine, params, &exists, fault);
 	return ok;
 }
 

@@ -512,6 +512,23 @@ test_select_refused(void **state)
 	}
 }
 
+/* Two connections that open a mailbox that is made by that: one of them is told that it exists. */
+static void
+test_select_of_what_another_makes(void **state)
+{
+	(void)state;
+	START("X", EXPECT("EXAMINE \"a\""), REPLY("NO [ALREADYEXISTS] it does"),
+	      EXPECT("EXAMINE \"a\""), SEND("* 1 EXISTS"), REPLY("OK"),
+	      EXPECT("EXAMINE \"b\""), REPLY("NO [ALREADYEXISTS] it does"),
+	      EXPECT("EXAMINE \"b\""), REPLY("NO [ALREADYEXISTS] it still does"));
+	assert_true(conn_select(client.conn, "a", 1, true, NULL, &client.fault));
+	assert_int_equal(conn_selected(client.conn)->exists, 1);
+	assert_false(conn_select(client.conn, "b", 1, true, NULL, &client.fault));
+	assert_int_equal(client.fault.kind, FAULT_EXISTS);
+	assert_null(conn_selected(client.conn));
+	client_end(&client);
+}
+
 static void
 test_select_waits_for_what_is_outstanding(void **state)
 {
@@ -649,6 +666,7 @@ main(void)
 		cmocka_unit_test(test_select),
 		cmocka_unit_test(test_select_with_little_said),
 		cmocka_unit_test(test_select_refused),
+		cmocka_unit_test(test_select_of_what_another_makes),
 		cmocka_unit_test(test_select_waits_for_what_is_outstanding),
 		cmocka_unit_test(test_what_came_of_the_old_mailbox_is_not_the_new_ones),
 		cmocka_unit_test(test_logout_and_counts),
