@@ -387,9 +387,10 @@ run_sync(struct worker *worker, struct mbox *mbox)
 	int64_t previous_ns = mbox->synced_ns;
 	uint64_t revision = mbox->revision;
 	g_mutex_unlock(&account->lock);
+	bool again = false;
 	bool ok = mbox->id == 0 ? tree_run(worker, &fault) : sync_run(worker, mbox, &fault);
 	conn_set_handler(worker->conn, NULL);
-	struct wait_list refresh, listing;
+	struct wait_list refresh, listing = { 0 };
 	g_mutex_lock(&account->lock);
 	mbox->sync_running = false;
 	account->syncs_running--;
@@ -407,25 +408,28 @@ run_sync(struct worker *worker, struct mbox *mbox)
 		if (fault.kind == FAULT_CANCELLED)
 			mbox->failed_ns = 0;
 		/* After a sleep or a cut each worker finds out for itself that its line is dead. */
-		else if (!conn_alive(worker->conn) && mbox->lines_lost++ < account->worker_count)
-			work_want_sync(account, mbox);
+		else
+			again = !conn_alive(worker->conn) &&
+			        mbox->lines_lost++ < account->worker_count;
 	}
 	mbox->refusals = ok ? 0 : mbox->refusals + conn_alive(worker->conn);
 	/* What this connection is refused time and again, a new one may be given: at the second
 	 * refusal, the fourth, the eighth ... */
 	bool renew = mbox->refusals > 1 && (mbox->refusals & (mbox->refusals - 1)) == 0;
-	if (mbox->sync_again && conn_alive(worker->conn))
+	if (again || (mbox->sync_again && conn_alive(worker->conn)))
 		work_want_sync(account, mbox);
 	mbox->sync_again = false;
 	fetch_sync_ended(account, mbox);
 	wait_list_take(&mbox->refresh_waits, &refresh);
-	wait_list_take(&mbox->listing_waits, &listing);
+	if (!again)
+		wait_list_take(&mbox->listing_waits, &listing);
 	g_cond_broadcast(&account->state);
 	/* What is left to another worker (is_anothers()) may be allowed to that one only now. */
 	if (account->sync_queue.length > 0)
 		g_cond_broadcast(&account->work);
 	g_mutex_unlock(&account->lock);
-	/* An old listing serves where a new one can't be had; a first one must fail. */
+	/* An old listing serves where a new one can't be had; a first one must fail, unless another
+	 * connection may yet bring it. */
 	wait_list_end(&refresh, NULL);
 	wait_list_end(&listing, ok ? NULL : &fault);
 	if (!ok)

@@ -311,4 +311,37 @@ def many_cuts_while_reading(t):
     equal(wrong, [], 'what is read then is right')
 
 
+@case
+def cut_while_listing(t):
+    """Where the server is still there, nobody sees that a line was cut."""
+    server = t.add(Dovecot(t.path))
+    server.deliver('Many', corpus.bulk(1000))
+    proxy = t.add(Proxy(t.path, server.port))
+    for octets in (1_000, 20_000, 150_000, 300_000):
+        m = mount(t, server, ['cache=%s/c%d' % (t.path, octets)], proxy=proxy, expect=['.'],
+                  name='m%d' % octets)
+        proxy.cut_after(octets)
+        result = run('ls', m.p('Many'))
+        equal((result.code, len(result.out.split())), (0, 1000), 'cut after %d octets' % octets)
+        m.stop()
+
+
+@case
+def one_connection_is_all(t):
+    """A server that allows one: it is for those who wait, not for the news."""
+    server = t.add(Dovecot(t.path))
+    for box in ('INBOX', 'A', 'B', 'C'):
+        server.deliver(box, corpus.bulk(COUNT))
+    proxy = t.add(Proxy(t.path, server.port))
+    proxy.limit(1)
+    m = mount(t, server, ['timeout=%d' % TIMEOUT, 'refresh=2'], proxy=proxy, expect=['.'])
+    equal(len(m.ls('INBOX')), COUNT, 'listed')
+    for n, box in enumerate('ABC'):
+        proxy.cut()
+        time.sleep(3)  # who wants the news may come first
+        works('cut %d: a mailbox is listed' % n, os.listdir, m.p(box))
+        works('cut %d: a message is read' % n, m.read, box, m.ls(box)[n])
+        news(server, m, 'cut %d' % n, 6000 + n)
+
+
 main()
