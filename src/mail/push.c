@@ -362,12 +362,14 @@ any_followed(const struct account *account, int64_t now)
 	return false;
 }
 
-/* Whether there may be watchers: a worker has its connection, or has hope of one. */
+/* Whether there may be watchers: a worker has its connection, or has hope of one. Where the server
+ * allows no more than the watchers have, they give way. */
 static bool
 may_watch(const struct account *account)
 {
 	return account->push.known && account->login == LOGIN_DONE && !account->draining &&
-	       (account->connected > 0 || account->line_fault.kind == FAULT_NONE);
+	       (account->connected > 0 ||
+	        (account->line_fault.kind == FAULT_NONE && !pool_is_full(account->pool)));
 }
 
 static void

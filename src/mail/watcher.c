@@ -389,7 +389,10 @@ hang_up(struct watcher *watcher)
 	if (!lost)
 		conn_logout(conn);
 	conn_free(&conn);
-	pool_lost(account->pool, clock_boot_ns());
+	if (lost)
+		pool_lost(account->pool, clock_boot_ns());
+	else
+		pool_closed(account->pool, clock_boot_ns());
 	if (clock_boot_ns() - watcher->connected_ns >= GOOD_LIFE_NS)
 		watcher->failures = 0;
 	if (lost)
@@ -443,7 +446,9 @@ watcher_thread(void *data)
 			g_mutex_unlock(&account->lock);
 			watch(watcher, target);
 			g_mutex_lock(&account->lock);
-		} else if (pool_may_connect(account->pool, now, false, &until)) {
+		} else if (pool_may_connect(account->pool, now,
+		                            account->connected > 0 ? POOL_PATIENT : POOL_SPARE,
+		                            &until)) {
 			connect_watcher(watcher);
 		} else {
 			watcher_sleep(watcher, until);

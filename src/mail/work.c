@@ -316,7 +316,10 @@ disconnect(struct worker *worker, bool polite)
 	if (polite)
 		conn_logout(conn);
 	conn_free(&conn);
-	pool_lost(account->pool, clock_boot_ns());
+	if (polite)
+		pool_closed(account->pool, clock_boot_ns());
+	else
+		pool_lost(account->pool, clock_boot_ns());
 }
 
 static void
@@ -493,9 +496,10 @@ worker_idle(struct worker *worker, int64_t now)
 			until = now + CLOCK_SEC / 4;
 	} else if (account->login != LOGIN_FAILED && connection_wanted(account, now) &&
 	           account->connected < push_worker_max(account)) {
-		bool interactive = account->read_queue.length > 0 || account->parked->len > 0 ||
-		                   account->draining;
-		if (pool_may_connect(account->pool, now, interactive, &until)) {
+		bool hurry = account->read_queue.length > 0 || account->parked->len > 0 ||
+		             account->draining;
+		if (pool_may_connect(account->pool, now, hurry ? POOL_HURRY : POOL_PATIENT,
+		                     &until)) {
 			g_mutex_unlock(&account->lock);
 			try_connect(worker);
 			g_mutex_lock(&account->lock);

@@ -16,8 +16,9 @@
 #define AUTH_FIRST_S  30
 #define AUTH_MAX_S    900
 #define HINT_MAX_MS   600000u
-#define HURRIED_NS    (1 * CLOCK_SEC) /* an interactive request waits no longer after a failure */
+#define HURRIED_NS    (1 * CLOCK_SEC) /* who is in a hurry waits no longer after a failure */
 #define SHORT_LIFE_NS (10 * CLOCK_SEC)
+#define SPARE_NS      (1 * CLOCK_SEC) /* the one that there must be room for may be up by then */
 #define ASK_AGAIN_NS  (CLOCK_SEC / 5) /* while another attempt is on its way */
 
 struct pool {
@@ -80,12 +81,12 @@ limit_refresh(struct pool *pool, int64_t now)
 }
 
 bool
-pool_may_connect(struct pool *pool, int64_t now, bool interactive, int64_t *until_r)
+pool_may_connect(struct pool *pool, int64_t now, enum pool_want want, int64_t *until_r)
 {
 	g_mutex_lock(&pool->lock);
 	limit_refresh(pool, now);
 	int64_t after = pool->patient_ns;
-	if (interactive)
+	if (want == POOL_HURRY)
 		after = MIN(after, pool->failed_ns + HURRIED_NS);
 	after = MAX(after, pool->strict_ns);
 	bool may = false;
@@ -95,6 +96,8 @@ pool_may_connect(struct pool *pool, int64_t now, bool interactive, int64_t *unti
 		*until_r = now + ASK_AGAIN_NS;
 	else if (pool->up >= pool->limit)
 		*until_r = pool->limit < pool->wanted ? pool->limit_until_ns : INT64_MAX;
+	else if (want == POOL_SPARE && pool->up + 1 >= pool->limit)
+		*until_r = now + SPARE_NS;
 	else if (now < after)
 		*until_r = after;
 	else
@@ -171,10 +174,10 @@ pool_failed(struct pool *pool, int64_t now, const struct fault *fault)
 	g_mutex_unlock(&pool->lock);
 }
 
-void
-pool_lost(struct pool *pool, int64_t now)
+/* Lock held. */
+static void
+one_less(struct pool *pool, int64_t now)
 {
-	g_mutex_lock(&pool->lock);
 	g_assert(pool->up > 0);
 	pool->up--;
 	if (now - pool->connected_ns >= SHORT_LIFE_NS) {
@@ -185,6 +188,23 @@ pool_lost(struct pool *pool, int64_t now)
 		pool->patient_ns =
 			now + pause_ns(pool->short_lives - 1, PAUSE_FIRST_S, PAUSE_MAX_S);
 	}
+}
+
+void
+pool_lost(struct pool *pool, int64_t now)
+{
+	g_mutex_lock(&pool->lock);
+	one_less(pool, now);
+	/* What was refused beside it was perhaps refused for what broke it. */
+	pool->limit = pool->wanted;
+	g_mutex_unlock(&pool->lock);
+}
+
+void
+pool_closed(struct pool *pool, int64_t now)
+{
+	g_mutex_lock(&pool->lock);
+	one_less(pool, now);
 	g_mutex_unlock(&pool->lock);
 }
 
@@ -204,6 +224,15 @@ pool_up(struct pool *pool)
 	unsigned up = pool->up;
 	g_mutex_unlock(&pool->lock);
 	return up;
+}
+
+bool
+pool_is_full(struct pool *pool)
+{
+	g_mutex_lock(&pool->lock);
+	bool full = pool->up >= pool->limit;
+	g_mutex_unlock(&pool->lock);
+	return full;
 }
 
 unsigned

@@ -407,7 +407,7 @@ test_throttling(void **state)
 	assert_true(clock_boot_ns() - now >= 49 * CLOCK_MS);
 	assert_true(conn_noop(client.conn, &client.fault));
 	now = clock_boot_ns();
-	assert_false(pool_may_connect(client.pool, now, true, &until));
+	assert_false(pool_may_connect(client.pool, now, POOL_HURRY, &until));
 	assert_in_range((until - now) / CLOCK_SEC, 50, 61);
 	client_end(&client);
 }

@@ -29,16 +29,16 @@ static void
 connect_ok(struct pool *pool, int64_t now)
 {
 	int64_t until;
-	assert_true(pool_may_connect(pool, now, false, &until));
+	assert_true(pool_may_connect(pool, now, POOL_PATIENT, &until));
 	pool_connected(pool, now);
 }
 
 /* Seconds from now until a connection is allowed. */
 static double
-wait_s(struct pool *pool, int64_t now, bool interactive)
+wait_s(struct pool *pool, int64_t now, bool hurried)
 {
 	int64_t until = now;
-	if (pool_may_connect(pool, now, interactive, &until)) {
+	if (pool_may_connect(pool, now, hurried ? POOL_HURRY : POOL_PATIENT, &until)) {
 		fail_with(pool, now, FAULT_CANCELLED, "only asked");
 		return 0;
 	}
@@ -58,13 +58,13 @@ test_limit_and_one_attempt_at_a_time(void **state)
 	(void)state;
 	int64_t until, now = START;
 	struct pool *pool = pool_new(2);
-	assert_true(pool_may_connect(pool, now, true, &until));
-	assert_false(pool_may_connect(pool, now, true, &until));
+	assert_true(pool_may_connect(pool, now, POOL_HURRY, &until));
+	assert_false(pool_may_connect(pool, now, POOL_HURRY, &until));
 	assert_true(until > now && until <= now + CLOCK_SEC);
 	pool_connected(pool, now);
 	assert_int_equal(pool_up(pool), 1);
 	connect_ok(pool, now);
-	assert_false(pool_may_connect(pool, now, true, &until));
+	assert_false(pool_may_connect(pool, now, POOL_HURRY, &until));
 	assert_int_equal(until, INT64_MAX);
 	pool_lost(pool, now + 60 * CLOCK_SEC);
 	connect_ok(pool, now + 60 * CLOCK_SEC);
@@ -85,7 +85,7 @@ test_back_off_doubles_up_to_a_minute(void **state)
 	double least = 1e9, most = 0;
 	struct pool *pool = pool_new(4);
 	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
-		assert_true(pool_may_connect(pool, now, false, &until));
+		assert_true(pool_may_connect(pool, now, POOL_PATIENT, &until));
 		fail_with(pool, now, FAULT_UNREACHABLE, "refused");
 		assert_about(wait_s(pool, now, false), steps[i]);
 		/* Whoever waits for an answer waits a second at most. */
@@ -99,7 +99,7 @@ test_back_off_doubles_up_to_a_minute(void **state)
 	now += 60 * CLOCK_SEC;
 	/* Success forgets; and the pauses differ. */
 	for (int i = 0; i < 50; i++) {
-		assert_true(pool_may_connect(pool, now, false, &until));
+		assert_true(pool_may_connect(pool, now, POOL_PATIENT, &until));
 		fail_with(pool, now, FAULT_TIMEOUT, "silence");
 		double wait = wait_s(pool, now, false);
 		assert_about(wait, 1);
@@ -121,7 +121,7 @@ test_hurry(void **state)
 	int64_t until, now = START;
 	struct pool *pool = pool_new(1);
 	for (int i = 0; i < 8; i++) {
-		assert_true(pool_may_connect(pool, now, false, &until));
+		assert_true(pool_may_connect(pool, now, POOL_PATIENT, &until));
 		fail_with(pool, now, FAULT_UNREACHABLE, "no network");
 		now += 80 * CLOCK_SEC;
 	}
@@ -140,7 +140,7 @@ test_refused_logins_are_far_apart(void **state)
 	int64_t until, now = START;
 	struct pool *pool = pool_new(4);
 	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
-		assert_true(pool_may_connect(pool, now, true, &until));
+		assert_true(pool_may_connect(pool, now, POOL_HURRY, &until));
 		fail_with(pool, now, FAULT_AUTH, "wrong password");
 		assert_about(wait_s(pool, now, false), steps[i]);
 		assert_about(wait_s(pool, now, true), steps[i]);
@@ -161,28 +161,64 @@ test_limit_shrinks_and_grows_back(void **state)
 	struct pool *pool = pool_new(4);
 	connect_ok(pool, now);
 	connect_ok(pool, now);
-	assert_true(pool_may_connect(pool, now, true, &until));
+	assert_true(pool_may_connect(pool, now, POOL_HURRY, &until));
 	fail_with(pool, now, FAULT_BUSY, "NO [LIMIT] too many connections");
 	assert_int_equal(pool_limit(pool), 2);
 	assert_about(wait_s(pool, now + 100 * CLOCK_SEC, true), POOL_LIMIT_MEMORY_S - 100);
-	/* One that is lost may be replaced. */
+	/* One that is closed may be replaced. */
 	now += 120 * CLOCK_SEC;
-	pool_lost(pool, now);
+	pool_closed(pool, now);
+	assert_int_equal(pool_limit(pool), 2);
 	connect_ok(pool, now);
 	now += 481 * CLOCK_SEC;
 	connect_ok(pool, now);
 	assert_int_equal(pool_up(pool), 3);
 	assert_int_equal(pool_limit(pool), 4);
 	/* What isn't about their number changes nothing; nor does a failure while none is up. */
-	assert_true(pool_may_connect(pool, now, true, &until));
+	assert_true(pool_may_connect(pool, now, POOL_HURRY, &until));
 	fail_with(pool, now, FAULT_TIMEOUT, "silence");
 	assert_int_equal(pool_limit(pool), 4);
 	for (int i = 0; i < 3; i++)
 		pool_lost(pool, now + 60 * CLOCK_SEC);
 	now += 120 * CLOCK_SEC;
-	assert_true(pool_may_connect(pool, now, true, &until));
+	assert_true(pool_may_connect(pool, now, POOL_HURRY, &until));
 	fail_with(pool, now, FAULT_BUSY, "server is going down");
 	assert_int_equal(pool_limit(pool), 4);
+	pool_free(&pool);
+}
+
+/* What is refused because the host is going away says nothing of a limit, though one that has not
+ * noticed yet is still up. */
+static void
+test_limit_is_forgotten_when_one_breaks(void **state)
+{
+	(void)state;
+	int64_t until, now = START;
+	struct pool *pool = pool_new(3);
+	connect_ok(pool, now);
+	assert_true(pool_may_connect(pool, now, POOL_HURRY, &until));
+	fail_with(pool, now, FAULT_UNREACHABLE, "connection refused");
+	assert_int_equal(pool_limit(pool), 1);
+	assert_true(pool_is_full(pool));
+	now += 60 * CLOCK_SEC;
+	pool_lost(pool, now);
+	assert_int_equal(pool_limit(pool), 3);
+	assert_false(pool_is_full(pool));
+	pool_free(&pool);
+}
+
+static void
+test_spare(void **state)
+{
+	(void)state;
+	int64_t until, now = START;
+	struct pool *pool = pool_new(2);
+	assert_true(pool_may_connect(pool, now, POOL_SPARE, &until));
+	pool_connected(pool, now);
+	assert_false(pool_may_connect(pool, now, POOL_SPARE, &until));
+	assert_true(until > now && until < now + 10 * CLOCK_SEC);
+	connect_ok(pool, now);
+	assert_true(pool_is_full(pool));
 	pool_free(&pool);
 }
 
@@ -192,7 +228,7 @@ test_server_asks_for_a_pause(void **state)
 	(void)state;
 	int64_t until, now = START;
 	struct pool *pool = pool_new(2);
-	assert_true(pool_may_connect(pool, now, true, &until));
+	assert_true(pool_may_connect(pool, now, POOL_HURRY, &until));
 	fail_with(pool, now, FAULT_BUSY,
 	          "Request is throttled. Suggested Backoff Time: 245000 milliseconds");
 	assert_about(wait_s(pool, now, true), 245);
@@ -257,7 +293,7 @@ test_cancel(void **state)
 	assert_int_equal(poll(&fd, 1, 0), 0);
 	pool_cancel(pool);
 	assert_int_equal(poll(&fd, 1, 0), 1);
-	assert_false(pool_may_connect(pool, START, true, &until));
+	assert_false(pool_may_connect(pool, START, POOL_HURRY, &until));
 	pool_free(&pool);
 }
 
@@ -270,6 +306,8 @@ main(void)
 		cmocka_unit_test(test_hurry),
 		cmocka_unit_test(test_refused_logins_are_far_apart),
 		cmocka_unit_test(test_limit_shrinks_and_grows_back),
+		cmocka_unit_test(test_limit_is_forgotten_when_one_breaks),
+		cmocka_unit_test(test_spare),
 		cmocka_unit_test(test_server_asks_for_a_pause),
 		cmocka_unit_test(test_connections_that_die_at_once),
 		cmocka_unit_test(test_bans),
