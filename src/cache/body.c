@@ -112,16 +112,6 @@ body_header_digest(struct cache_view *view, uint64_t key, unsigned char digest_r
 	return ok;
 }
 
-bool
-body_has_chunk(struct cache_view *view, uint64_t key, uint32_t chunk)
-{
-	MDB_txn *txn = view_bodies(view);
-	struct disk_info info;
-	MDB_val value;
-	return txn != NULL && store_info_get(view_cache(view), txn, key, &info) &&
-	       get_chunk(view_cache(view), txn, info.blob, chunk, &value);
-}
-
 unsigned
 body_read(struct cache_view *view, uint64_t key, uint64_t offset, size_t len, struct iovec *iov,
           unsigned iov_max, size_t *octets_r)

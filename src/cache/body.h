@@ -46,7 +46,6 @@ bool body_info_get(struct cache_view *view, uint64_t key, struct body_info *info
  * how many pieces. *octets_r is what they hold: less than asked also at the end of the body. */
 unsigned body_read(struct cache_view *view, uint64_t key, uint64_t offset, size_t len,
                    struct iovec *iov, unsigned iov_max, size_t *octets_r);
-bool body_has_chunk(struct cache_view *view, uint64_t key, uint32_t chunk);
 /* False: one of them is not complete. Else *same_r: they hold the same octets. */
 bool body_same(struct cache_view *view, uint64_t a, uint64_t b, bool *same_r);
 /* SHA-256 of the header section of a complete body: up to and with the first empty line, or all of

@@ -207,7 +207,6 @@ bool txn_name_free(struct cache_txn *txn, uint32_t space, const char *name, size
 bool txn_ino_alloc(struct cache_txn *txn, uint64_t *ino_r, struct fault *fault);
 bool txn_mailbox_id_alloc(struct cache_txn *txn, uint32_t *id_r, struct fault *fault);
 bool txn_space_alloc(struct cache_txn *txn, uint32_t *space_r, struct fault *fault);
-bool txn_journal_alloc(struct cache_txn *txn, uint64_t *seq_r, struct fault *fault);
 bool txn_journal_put(struct cache_txn *txn, const struct journal_record *record,
                      struct fault *fault);
 bool txn_journal_delete(struct cache_txn *txn, uint64_t seq, struct fault *fault);

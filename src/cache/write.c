@@ -425,12 +425,6 @@ txn_space_alloc(struct cache_txn *txn, uint32_t *space_r, struct fault *fault)
 }
 
 bool
-txn_journal_alloc(struct cache_txn *txn, uint64_t *seq_r, struct fault *fault)
-{
-	return count_up(txn, "last journal", 1, UINT64_MAX - 1, seq_r, fault);
-}
-
-bool
 txn_journal_put(struct cache_txn *txn, const struct journal_record *record, struct fault *fault)
 {
 	unsigned char key[8];

@@ -216,8 +216,9 @@ imap_command_secret_word(struct imap_command *command, const char *word)
 	put(command, word, strlen(word), "***");
 }
 
-bool
-imap_flag_valid(const char *flag)
+/* Whether this is a flag that a client may store. */
+static bool
+flag_valid(const char *flag)
 {
 	const char *c = flag[0] == '\\' ? flag + 1 : flag;
 	if (*c == '\0' || g_ascii_strcasecmp(flag, "\\Recent") == 0)
@@ -231,7 +232,7 @@ imap_flag_valid(const char *flag)
 void
 imap_command_flag(struct imap_command *command, const char *flag)
 {
-	if (imap_flag_valid(flag))
+	if (flag_valid(flag))
 		put(command, flag, strlen(flag), NULL);
 	else
 		command->bad = "a flag that is none";

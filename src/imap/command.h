@@ -84,7 +84,4 @@ const char *imap_command_piece(const struct imap_command *command, unsigned inde
  * command. */
 const char *imap_command_trace(const struct imap_command *command);
 
-/* Whether this is a flag that a client may store. */
-bool imap_flag_valid(const char *flag);
-
 #endif

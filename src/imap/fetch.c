@@ -30,8 +30,9 @@ imap_flag_name(enum imap_flag bit)
 	return NULL;
 }
 
-unsigned
-imap_flag_bit(const char *name)
+/* The bit of a name in any case, 0 for a keyword. */
+static unsigned
+flag_bit(const char *name)
 {
 	for (size_t i = 0; i < G_N_ELEMENTS(flag_names); i++)
 		if (g_ascii_strcasecmp(flag_names[i].name, name) == 0)
@@ -51,7 +52,7 @@ take_words(const struct imap_response *response, const struct imap_arg *list, un
 		if (item->type == IMAP_ARG_LIST || item->type == IMAP_ARG_STREAMED ||
 		    item->len == 0)
 			continue;
-		unsigned bit = bits != NULL ? imap_flag_bit(item->str) : 0;
+		unsigned bit = bits != NULL ? flag_bit(item->str) : 0;
 		if (bit != 0) {
 			*bits |= bit;
 			continue;

@@ -33,8 +33,6 @@ struct imap_flags {
 
 /* "\\Seen" and so on for one bit; NULL for none. Static. */
 const char *imap_flag_name(enum imap_flag bit);
-/* The bit of a name in any case, 0 for a keyword. */
-unsigned imap_flag_bit(const char *name);
 
 enum imap_body_state {
 	IMAP_BODY_ABSENT,

@@ -323,8 +323,3 @@ imap_name_trash_rank(const char *shown)
 	return rank;
 }
 
-bool
-imap_name_is_trash(const char *shown)
-{
-	return imap_name_trash_rank(shown) > 0;
-}

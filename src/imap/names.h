@@ -61,10 +61,9 @@ bool imap_name_is_inbox(const char *raw, size_t len);
 
 /*
  * Whether a shown name (a component, or a path with `/` between them: its last component counts) is
- * one that programs and providers use for the trash, in the usual languages; without case.
+ * one that programs and providers use for the trash, in the usual languages; without case. 1 is the
+ * likeliest name, 0 is no trash at all.
  */
-bool imap_name_is_trash(const char *shown);
-/* The same as a rank: 1 is the likeliest name, 0 is no trash at all. */
 unsigned imap_name_trash_rank(const char *shown);
 
 #endif

@@ -92,16 +92,6 @@ imap_arg_nstring(const struct imap_arg *arg, const char **str_r, size_t *len_r)
 }
 
 bool
-imap_arg_list(const struct imap_arg *arg, const struct imap_arg **items_r, unsigned *count_r)
-{
-	if (arg->type != IMAP_ARG_LIST)
-		return false;
-	*items_r = arg->items;
-	*count_r = arg->count;
-	return true;
-}
-
-bool
 imap_arg_is(const struct imap_arg *arg, const char *atom)
 {
 	return (arg->type == IMAP_ARG_ATOM || arg->type == IMAP_ARG_NIL) &&

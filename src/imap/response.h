@@ -54,7 +54,6 @@ bool imap_arg_u64(const struct imap_arg *arg, uint64_t *number_r);
 bool imap_arg_astring(const struct imap_arg *arg, const char **str_r, size_t *len_r);
 /* A string, or an atom that stands for one, or NIL: *str_r is NULL. */
 bool imap_arg_nstring(const struct imap_arg *arg, const char **str_r, size_t *len_r);
-bool imap_arg_list(const struct imap_arg *arg, const struct imap_arg **items_r, unsigned *count_r);
 /* Whether it is this atom, in any case. */
 bool imap_arg_is(const struct imap_arg *arg, const char *atom);
 

@@ -213,8 +213,10 @@ read_quoted(struct tokens *tokens, const char **cursor, const char *end)
 	return true;
 }
 
-enum tokens_announce
-tokens_announcement(const char *text, const char *end, uint64_t *literal_r)
+/* Whether text (up to end, the end of a line) is `{n}`, `{n+}`, `~{n}`; BROKEN: something so close
+ * to it that a literal may follow. */
+static enum tokens_announce
+announcement(const char *text, const char *end, uint64_t *literal_r)
 {
 	const char *c = text;
 	if (c < end && *c == '~')
@@ -248,7 +250,7 @@ tokens_line_announces(const char *line, const char *end, uint64_t *literal_r)
 	if (end == line || end[-1] != '}')
 		return ANNOUNCE_NONE;
 	const char *brace = memrchr(line, '{', (size_t)(end - line));
-	return brace == NULL ? ANNOUNCE_NONE : tokens_announcement(brace, end, literal_r);
+	return brace == NULL ? ANNOUNCE_NONE : announcement(brace, end, literal_r);
 }
 
 /* Behind `BODY[`: to the end of the item's name. NULL: the bracket does not close. */
@@ -302,7 +304,7 @@ read_atom(struct tokens *tokens, const char **cursor, const char *end)
 		if (*c == ']' && tokens->code && tokens->depth == 0)
 			break;
 		if (*c == '{' && item && c > text &&
-		    tokens_announcement(c, end, &literal) != ANNOUNCE_NONE)
+		    announcement(c, end, &literal) != ANNOUNCE_NONE)
 			break;
 		if (*c == '[' && item && has_section(text, (size_t)(c - text))) {
 			const char *stop = section_end(c, end);
@@ -331,7 +333,7 @@ tokens_read(struct tokens *tokens, const char **cursor, const char *end, uint64_
 			break;
 		char c = **cursor;
 		if (c == '{' || c == '~') {
-			enum tokens_announce what = tokens_announcement(*cursor, end, literal_r);
+			enum tokens_announce what = announcement(*cursor, end, literal_r);
 			if (what == ANNOUNCE_LITERAL)
 				return TOKENS_LITERAL;
 			if (what == ANNOUNCE_BROKEN) {

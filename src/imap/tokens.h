@@ -60,10 +60,8 @@ char *tokens_text(struct tokens *tokens, const char *text, size_t len);
 
 enum tokens_announce { ANNOUNCE_NONE, ANNOUNCE_LITERAL, ANNOUNCE_BROKEN };
 
-/* Whether text (up to end, the end of a line) is `{n}`, `{n+}`, `~{n}`; BROKEN: something so close
- * to it that a literal may follow. */
-enum tokens_announce tokens_announcement(const char *text, const char *end, uint64_t *literal_r);
-/* The same for a line that can't be understood: whether it ends so. */
+/* Whether a line that can't be understood ends in the announcement of a literal; BROKEN: in
+ * something so close to it that a literal may follow. */
 enum tokens_announce tokens_line_announces(const char *line, const char *end, uint64_t *literal_r);
 
 #endif

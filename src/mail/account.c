@@ -54,12 +54,6 @@ account_new(const struct account_config *config, struct cache *cache)
 	return account;
 }
 
-struct cache *
-account_cache(struct account *account)
-{
-	return account->cache;
-}
-
 const struct account_config *
 account_config(const struct account *account)
 {

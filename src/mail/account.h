@@ -86,7 +86,6 @@ bool account_wait_login(struct account *account, int wait_ms, struct fault *faul
 bool account_stop(struct account *account, struct fault *fault);
 void account_free(struct account **account);
 
-struct cache *account_cache(struct account *account);
 const struct account_config *account_config(const struct account *account);
 
 /* --- directories ----------------------------------------------------------------------- */

@@ -22,8 +22,8 @@
 /* --- one message ------------------------------------------------------------------------- */
 
 /* INTERNALDATE, or the Date field where that can't be read. */
-int64_t
-arrive_mtime(const struct imap_fetch *fetch)
+static int64_t
+mtime_of(const struct imap_fetch *fetch)
 {
 	int64_t time = 0;
 	if (fetch->has_internaldate)
@@ -76,7 +76,7 @@ arrive_message(struct sync *sync, struct imap_fetch *fetch, bool replaced)
 	}
 	seqset_add(sync->got, fetch->uid);
 	plan_got(sync->plan, fetch->uid);
-	apply_add(sync->held != NULL ? sync->held : sync->batch, fetch, arrive_mtime(fetch),
+	apply_add(sync->held != NULL ? sync->held : sync->batch, fetch, mtime_of(fetch),
 	          sync->name->str, identity, state, replaced);
 }
 

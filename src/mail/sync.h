@@ -97,7 +97,6 @@ bool arrive_fetch(struct sync *sync, struct fault *fault);
 bool arrive_rest(struct sync *sync, struct fault *fault);
 /* Finds out once whether the server knows X-GUID, where it has no other id. */
 bool arrive_probe_guid(struct sync *sync, struct fault *fault);
-int64_t arrive_mtime(const struct imap_fetch *fetch);
 
 /* --- relatives.c ------------------------------------------------------------------------ */
 

@@ -30,8 +30,9 @@ buffer_start(const struct buffer *buffer)
 	return buffer->data + buffer->begin;
 }
 
-size_t
-buffer_free_len(const struct buffer *buffer)
+/* How many octets fit behind the content without growing. */
+static size_t
+free_len(const struct buffer *buffer)
 {
 	return buffer->size - buffer->end;
 }
@@ -52,13 +53,13 @@ char *
 buffer_room(struct buffer *buffer, size_t len)
 {
 	size_t used = buffer_len(buffer);
-	if (buffer_free_len(buffer) < len && buffer->begin >= used && buffer->size - used >= len) {
+	if (free_len(buffer) < len && buffer->begin >= used && buffer->size - used >= len) {
 		/* At least half is consumed: moving costs less than what was written. */
 		memcpy(buffer->data, buffer_start(buffer), used);
 		buffer->begin = 0;
 		buffer->end = used;
 	}
-	if (buffer_free_len(buffer) < len)
+	if (free_len(buffer) < len)
 		buffer_grow(buffer, MAX(MAX(buffer->size * 2, used + len), SIZE_LEAST));
 	return buffer->data + buffer->end;
 }
@@ -66,7 +67,7 @@ buffer_room(struct buffer *buffer, size_t len)
 void
 buffer_added(struct buffer *buffer, size_t len)
 {
-	g_assert(len <= buffer_free_len(buffer));
+	g_assert(len <= free_len(buffer));
 	buffer->end += len;
 }
 

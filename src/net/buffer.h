@@ -22,8 +22,6 @@ const char *buffer_start(const struct buffer *buffer);
 
 /* Room for at least `len` more octets at the end; the caller writes there, then adds. */
 char *buffer_room(struct buffer *buffer, size_t len);
-/* How many octets fit behind the content without growing. */
-size_t buffer_free_len(const struct buffer *buffer);
 void buffer_added(struct buffer *buffer, size_t len);
 void buffer_append(struct buffer *buffer, const void *data, size_t len);
 

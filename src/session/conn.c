@@ -103,12 +103,6 @@ conn_alive(const struct conn *conn)
 	return conn->alive;
 }
 
-unsigned
-conn_number(const struct conn *conn)
-{
-	return conn->number;
-}
-
 bool
 conn_fail(struct conn *conn, const struct fault *fault)
 {
@@ -143,12 +137,6 @@ conn_failed(const struct conn *conn, struct fault *fault)
 }
 
 /* --- capabilities ---------------------------------------------------------------------- */
-
-const struct imap_caps *
-conn_caps(const struct conn *conn)
-{
-	return &conn->caps;
-}
 
 bool
 conn_has(const struct conn *conn, enum imap_cap cap)

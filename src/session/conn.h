@@ -91,10 +91,8 @@ void conn_octets(const struct conn *conn, struct stream_octets *octets_r);
 
 /* False: the connection is of no use any more. */
 bool conn_alive(const struct conn *conn);
-unsigned conn_number(const struct conn *conn);
 
 /* What the server offers since the login, without what is switched off or broken. */
-const struct imap_caps *conn_caps(const struct conn *conn);
 bool conn_has(const struct conn *conn, enum imap_cap cap);
 /* What the server confirmed by ENABLED. */
 bool conn_enabled(const struct conn *conn, enum imap_cap cap);
@@ -190,10 +188,8 @@ struct conn_mailbox {
 	uint32_t exists;
 	uint64_t highestmodseq; /* at the SELECT; 0: the mailbox keeps none */
 	bool read_only;         /* EXAMINE, or the server said so */
-	bool uid_not_sticky;
 	bool has_permanentflags;
-	unsigned
-		permanentflags; /* enum imap_flag, with IMAP_FLAG_ANY; only if has_permanentflags */
+	unsigned permanentflags; /* enum imap_flag, with ANY; only if has_permanentflags */
 	char mailboxid[256];    /* RFC 8474, "" for none */
 	bool stale;             /* UIDVALIDITY changed meanwhile: select it again */
 	/* What was heard since the SELECT; who wants to know whether anything changed compares. */

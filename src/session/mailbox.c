@@ -111,8 +111,6 @@ mailbox_note_code(struct conn *conn, const struct imap_response *response)
 		mailbox->highestmodseq = 0;
 	} else if (code == IMAP_CODE_READ_ONLY) {
 		mailbox->read_only = true;
-	} else if (code == IMAP_CODE_UIDNOTSTICKY) {
-		mailbox->uid_not_sticky = true;
 	} else if (code == IMAP_CODE_MAILBOXID && imap_code_id(response, &id)) {
 		g_strlcpy(mailbox->mailboxid, id, sizeof mailbox->mailboxid);
 	} else if (code == IMAP_CODE_PERMANENTFLAGS && imap_code_flags(response, &flags)) {

@@ -197,10 +197,9 @@ static bool
 take_tagged(struct conn *conn, const struct imap_response *response)
 {
 	struct pending *pending = NULL;
-	char *end;
-	guint64 tag = 0;
 	if (g_ascii_tolower(response->tag[0]) == 'a' && g_ascii_isdigit(response->tag[1])) {
-		tag = g_ascii_strtoull(response->tag + 1, &end, 10);
+		char *end;
+		guint64 tag = g_ascii_strtoull(response->tag + 1, &end, 10);
 		if (*end == '\0' && tag <= UINT32_MAX)
 			pending = conn_pending(conn, (uint32_t)tag);
 	}

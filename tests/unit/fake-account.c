@@ -380,12 +380,6 @@ account_free(struct account **account)
 	*account = NULL;
 }
 
-struct cache *
-account_cache(struct account *account)
-{
-	return account->cache;
-}
-
 const struct account_config *
 account_config(const struct account *account)
 {
