@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -92,4 +93,27 @@ env_new_key(uint64_t key)
 	gint64 *copy = g_new(gint64, 1);
 	*copy = (gint64)key;
 	return copy;
+}
+
+int
+env_meta_get(MDB_txn *txn, MDB_dbi meta, const char *name, void *data_r, size_t len)
+{
+	char text[16];
+	size_t name_len = g_strlcpy(text, name, sizeof text);
+	MDB_val key = VAL(text, name_len), value;
+	int result = mdb_get(txn, meta, &key, &value);
+	if (result == 0 && value.mv_size != len)
+		result = MDB_CORRUPTED;
+	if (result == 0)
+		memcpy(data_r, value.mv_data, len);
+	return result;
+}
+
+int
+env_meta_put(MDB_txn *txn, MDB_dbi meta, const char *name, void *data, size_t len)
+{
+	char text[16];
+	size_t name_len = g_strlcpy(text, name, sizeof text);
+	MDB_val key = VAL(text, name_len), value = VAL(data, len);
+	return mdb_put(txn, meta, &key, &value, 0);
 }

@@ -100,6 +100,10 @@ void env_warn_if_remote(const char *dir);
 bool env_may_complain(atomic_llong *last);
 /* A copy on the heap, for GHashTables of g_int64_hash. */
 gint64 *env_new_key(uint64_t key);
+/* A value of fixed length in a table of named ones; the name has at most 15 octets. 0, or LMDB's
+ * result: MDB_NOTFOUND, or MDB_CORRUPTED where what is there has another length. */
+int env_meta_get(MDB_txn *txn, MDB_dbi meta, const char *name, void *data_r, size_t len);
+int env_meta_put(MDB_txn *txn, MDB_dbi meta, const char *name, void *data, size_t len);
 
 /* --- view.c --- */
 

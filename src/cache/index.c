@@ -31,27 +31,6 @@
 /* --- opening --------------------------------------------------------------------------- */
 
 static int
-put_meta(MDB_txn *txn, MDB_dbi meta, const char *name, void *data, size_t len)
-{
-	char text[16];
-	size_t name_len = g_strlcpy(text, name, sizeof text);
-	MDB_val key = VAL(text, name_len), value = VAL(data, len);
-	return mdb_put(txn, meta, &key, &value, 0);
-}
-
-static bool
-get_meta(MDB_txn *txn, MDB_dbi meta, const char *name, void *data, size_t len)
-{
-	char text[16];
-	size_t name_len = g_strlcpy(text, name, sizeof text);
-	MDB_val key = VAL(text, name_len), value;
-	if (mdb_get(txn, meta, &key, &value) != 0 || value.mv_size != len)
-		return false;
-	memcpy(data, value.mv_data, len);
-	return true;
-}
-
-static int
 put_root(struct cache *cache, MDB_txn *txn)
 {
 	struct mailbox_record root = { .ino = ROOT_INO, .raw = "", .name = "", .mtime_ns = 1 };
@@ -75,9 +54,9 @@ create(struct cache *cache, MDB_txn *txn)
 {
 	uint64_t format = FORMAT;
 	char *uuid = g_uuid_string_random();
-	int result = put_meta(txn, cache->meta, "format", &format, sizeof format);
+	int result = env_meta_put(txn, cache->meta, "format", &format, sizeof format);
 	if (result == 0)
-		result = put_meta(txn, cache->meta, "uuid", uuid, 36);
+		result = env_meta_put(txn, cache->meta, "uuid", uuid, 36);
 	g_free(uuid);
 	return result != 0 ? result : put_root(cache, txn);
 }
@@ -132,8 +111,9 @@ upgrade(struct cache *cache, MDB_txn *txn)
 			break;
 	}
 	mdb_cursor_close(cursor);
-	return result != MDB_NOTFOUND ? result
-	                              : put_meta(txn, cache->meta, "format", &format, sizeof format);
+	if (result != MDB_NOTFOUND)
+		return result;
+	return env_meta_put(txn, cache->meta, "format", &format, sizeof format);
 }
 
 int
@@ -148,7 +128,9 @@ index_open_tables(struct cache *cache, struct fault *fault)
 		return result;
 	}
 	result = open_tables(cache, txn);
-	if (result == 0 && !get_meta(txn, cache->meta, "format", &format, sizeof format)) {
+	if (result == 0)
+		result = env_meta_get(txn, cache->meta, "format", &format, sizeof format);
+	if (result == MDB_NOTFOUND) {
 		result = create(cache, txn);
 		format = FORMAT;
 	}
@@ -164,7 +146,7 @@ index_open_tables(struct cache *cache, struct fault *fault)
 		          (unsigned)format);
 		return EINVAL;
 	}
-	if (result == 0 && !get_meta(txn, cache->meta, "uuid", cache->uuid, 36))
+	if (result == 0 && env_meta_get(txn, cache->meta, "uuid", cache->uuid, 36) != 0)
 		result = MDB_CORRUPTED;
 	if (result == 0 && (result = mdb_stat(txn, cache->reap, &reap)) == 0 &&
 	    (result = mdb_stat(txn, cache->tomb, &tomb)) == 0)

@@ -103,29 +103,6 @@ remove_store(const char *path)
 	return ok;
 }
 
-static int
-meta_get(MDB_txn *txn, MDB_dbi meta, const char *name, void *data, size_t len)
-{
-	char text[16];
-	size_t name_len = g_strlcpy(text, name, sizeof text);
-	MDB_val key = VAL(text, name_len), value;
-	int result = mdb_get(txn, meta, &key, &value);
-	if (result == 0 && value.mv_size != len)
-		result = MDB_CORRUPTED;
-	if (result == 0)
-		memcpy(data, value.mv_data, len);
-	return result;
-}
-
-static int
-meta_put(MDB_txn *txn, MDB_dbi meta, const char *name, void *data, size_t len)
-{
-	char text[16];
-	size_t name_len = g_strlcpy(text, name, sizeof text);
-	MDB_val key = VAL(text, name_len), value = VAL(data, len);
-	return mdb_put(txn, meta, &key, &value, 0);
-}
-
 static uint64_t
 last_index_txn(const struct cache *cache)
 {
@@ -149,26 +126,26 @@ open_tables(struct cache *cache, MDB_txn *txn)
 	    (result = mdb_dbi_open(txn, "refs", MDB_CREATE, &cache->body_refs)) != 0 ||
 	    (result = mdb_dbi_open(txn, "digest", MDB_CREATE, &cache->body_digest)) != 0)
 		return result;
-	result = meta_get(txn, cache->body_meta, "uuid", uuid, sizeof uuid);
+	result = env_meta_get(txn, cache->body_meta, "uuid", uuid, sizeof uuid);
 	if (result == MDB_NOTFOUND) {
-		result = meta_put(txn, cache->body_meta, "uuid", cache->uuid, sizeof uuid);
+		result = env_meta_put(txn, cache->body_meta, "uuid", cache->uuid, sizeof uuid);
 		if (result == 0)
-			result = meta_put(txn, cache->body_meta, "format", &format, sizeof format);
+			result = env_meta_put(txn, cache->body_meta, "format", &format, sizeof format);
 		if (result == 0)
 			result = store_counters_put(cache, txn, &counters);
 	} else if (result == 0 && memcmp(uuid, cache->uuid, sizeof uuid) != 0) {
 		result = MDB_INVALID;
 	} else if (result == 0) {
-		result = meta_get(txn, cache->body_meta, "format", &format, sizeof format);
+		result = env_meta_get(txn, cache->body_meta, "format", &format, sizeof format);
 		if (result == 0)
-			result = meta_get(txn, cache->body_meta, "index", &seen, sizeof seen);
+			result = env_meta_get(txn, cache->body_meta, "index", &seen, sizeof seen);
 		if (result == 0 && (format != FORMAT || seen > present))
 			result = MDB_INVALID;
 		if (result == 0)
 			result = store_counters_get(cache, txn, &counters);
 	}
 	return result != 0 ? result
-	                   : meta_put(txn, cache->body_meta, "index", &present, sizeof present);
+	                   : env_meta_put(txn, cache->body_meta, "index", &present, sizeof present);
 }
 
 /* How many pages from `first` on are free. */
@@ -310,7 +287,7 @@ store_close(struct cache *cache)
 	store_tend(cache);
 	uint64_t present = last_index_txn(cache);
 	if (mdb_txn_begin(cache->body_env, NULL, 0, &txn) == 0) {
-		if (meta_put(txn, cache->body_meta, "index", &present, sizeof present) == 0)
+		if (env_meta_put(txn, cache->body_meta, "index", &present, sizeof present) == 0)
 			mdb_txn_commit(txn);
 		else
 			mdb_txn_abort(txn);
@@ -327,14 +304,14 @@ store_close(struct cache *cache)
 int
 store_counters_get(struct cache *cache, MDB_txn *txn, struct body_counters *counters_r)
 {
-	return meta_get(txn, cache->body_meta, "counters", counters_r, sizeof *counters_r);
+	return env_meta_get(txn, cache->body_meta, "counters", counters_r, sizeof *counters_r);
 }
 
 int
 store_counters_put(struct cache *cache, MDB_txn *txn, const struct body_counters *counters)
 {
 	struct body_counters copy = *counters;
-	return meta_put(txn, cache->body_meta, "counters", &copy, sizeof copy);
+	return env_meta_put(txn, cache->body_meta, "counters", &copy, sizeof copy);
 }
 
 bool
