@@ -529,6 +529,20 @@ store_make_room(struct cache *cache, MDB_txn *txn, struct body_counters *counter
 	return 0;
 }
 
+/* Evicts at least that many octets, if there are so many. */
+static int
+evict(struct cache *cache, MDB_txn *txn, struct body_counters *counters, uint64_t octets)
+{
+	uint64_t goal = counters->live - MIN(counters->live, octets), victim;
+	int result = 0;
+	while (result == 0 && counters->live > goal) {
+		result = find_victim(cache, txn, 0, true, &victim);
+		if (result == 0)
+			result = store_drop(cache, txn, counters, victim);
+	}
+	return result == MDB_NOTFOUND ? 0 : result;
+}
+
 /* Pages that are freed in one transaction are used again from the next but one on: so there are
  * two. */
 int
@@ -540,16 +554,10 @@ store_shrink(struct cache *cache, uint64_t octets)
 	for (int round = 0; round < 2 && result == 0; round++) {
 		if ((result = mdb_txn_begin(cache->body_env, NULL, 0, &txn)) != 0)
 			return result;
-		uint64_t victim, goal = 0;
 		result = store_counters_get(cache, txn, &counters);
-		if (round == 0 && counters.live > octets)
-			goal = counters.live - octets;
-		while (round == 0 && result == 0 && counters.live > goal) {
-			result = find_victim(cache, txn, 0, true, &victim);
-			if (result == 0)
-				result = store_drop(cache, txn, &counters, victim);
-		}
-		if (result == 0 || result == MDB_NOTFOUND)
+		if (result == 0 && round == 0)
+			result = evict(cache, txn, &counters, octets);
+		if (result == 0)
 			result = store_counters_put(cache, txn, &counters);
 		if (result == 0)
 			result = mdb_txn_commit(txn);
