@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tree of a response's arguments, built token by token (used by imap/parser.c alone). It is
+ * The tree of a response's arguments, built token by token (used by the parser alone). It is
  * given one line after another, without their line ends; where a line ends in the announcement of a
  * literal, reading stops, and goes on with the next line in the same list.
  *
