@@ -82,7 +82,7 @@ account_wait_login(struct account *account, int wait_ms, struct fault *fault)
 	g_mutex_lock(&account->lock);
 	struct mbox *tree = work_mbox(account, ROOT_MAILBOX);
 	while (is_starting(account, tree)) {
-		/* A server that refuses is not waited for long, less so if there is an index to show. */
+		/* A server that refuses is not waited for long, less so with an index to show. */
 		gint64 now = g_get_monotonic_time();
 		bool refused = account->line_fault.kind == FAULT_UNREACHABLE &&
 		               (tree->complete || now - began > REFUSED_WAIT_US);

@@ -187,8 +187,8 @@ fetch_whole(struct account *account, struct fetch *fetch, const void *data, size
 	for (guint i = 0; i < fetch->waits->len; i++) {
 		struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
 		for (size_t at = 0; at < len && wait->length > 0; at += BODY_CHUNK)
-			offer(wait, len, (uint32_t)(at / BODY_CHUNK), (const unsigned char *)data + at,
-			      MIN(len - at, BODY_CHUNK));
+			offer(wait, len, (uint32_t)(at / BODY_CHUNK),
+			      (const unsigned char *)data + at, MIN(len - at, BODY_CHUNK));
 		if (wait->length == 0 && !stored && wait->data == NULL) {
 			wait->data = g_byte_array_new();
 			g_byte_array_append(wait->data, data, (guint)len);

@@ -225,8 +225,8 @@ static uint32_t
 send_range(struct worker *worker, const struct fetch *fetch, uint64_t offset, uint64_t length)
 {
 	char *set = uid_text(fetch);
-	char *item = g_strdup_printf("(UID BODY.PEEK[]<%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT ">)",
-	                             offset, length);
+	char *item = g_strdup_printf("(UID BODY.PEEK[]<%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT
+	                             ">)", offset, length);
 	struct imap_command *command = body_command(worker, set);
 	imap_command_raw(command, item);
 	g_free(set);
@@ -304,8 +304,9 @@ next_range(struct account *account, struct fetch *fetch, uint64_t *offset_r, uin
 	fetch_end_fulfilled(fetch, true, &ending);
 	for (guint i = 0; i < fetch->waits->len; i++) {
 		const struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
-		for (uint32_t chunk = fetch_first_chunk(wait); chunk < fetch_end_chunk(wait, fetch->size); chunk++)
-			if ((wait->filled[0] >> (chunk - fetch_first_chunk(wait)) & 1) == 0 && chunk < from) {
+		uint32_t first = fetch_first_chunk(wait), end = fetch_end_chunk(wait, fetch->size);
+		for (uint32_t chunk = first; chunk < end; chunk++)
+			if ((wait->filled[0] >> (chunk - first) & 1) == 0 && chunk < from) {
 				from = chunk;
 				to = fetch_end_chunk(wait, fetch->size);
 			}
@@ -511,7 +512,8 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 	if (batch->len > 0) {
 		ok = worker_select(worker, mbox->id, false, false, &fault);
 		/* An index that is not in step with a renumbered mailbox will be, soon. */
-		bool displaced = !ok && conn_alive(worker->conn) && conn_selected(worker->conn) != NULL;
+		bool displaced = !ok && conn_alive(worker->conn) &&
+		                 conn_selected(worker->conn) != NULL;
 		if (ok || displaced)
 			take_renumbered(worker, batch, renumbered);
 		if (batch->len > 0 && ok)

@@ -73,7 +73,7 @@ struct worker {
 	struct account *account;
 	GThread *thread;
 	unsigned number;
-	struct conn *conn;      /* changed under account->lock, so that others may read its progress */
+	struct conn *conn;      /* changed under account->lock: others may read its progress */
 	bool idle, running;     /* account->lock */
 	uint32_t selected;      /* id of the selected mailbox, 0: none */
 	bool selected_writable;
@@ -114,7 +114,7 @@ struct account {
 	unsigned looks;          /* mailboxes that want one */
 	bool look_all, look_useless;
 	int64_t look_since_ns;   /* boottime: start of this interval of counting */
-	unsigned look_count, look_before; /* mailboxes wanted while stale, in this one and the last */
+	unsigned look_count, look_before; /* mailboxes wanted while stale: in this, in the last */
 	int64_t looked_ns, look_took_ns;  /* the last look's end and length */
 
 	enum login_state login;

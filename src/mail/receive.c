@@ -204,6 +204,7 @@ struct conn_handler
 receive_handler(struct receive *receive)
 {
 	return (struct conn_handler){ .ctx = receive, .untagged = on_untagged,
-		                      .literal_begin = on_literal_begin, .literal_data = on_literal_data,
+		                      .literal_begin = on_literal_begin,
+		                      .literal_data = on_literal_data,
 		                      .literal_end = on_literal_end };
 }

@@ -272,7 +272,8 @@ match_parent(struct search *search, const struct known *known)
 {
 	GPtrArray *parts = known->target;
 	for (guint level = parts->len - 1; level > 0; level--) {
-		struct known *up = g_hash_table_lookup(search->by_id, GUINT_TO_POINTER(known->parent));
+		struct known *up = g_hash_table_lookup(search->by_id,
+		                                       GUINT_TO_POINTER(known->parent));
 		if (up == NULL || up->selectable || up->match != NULL || up->target != NULL ||
 		    strcmp(g_ptr_array_index(parts, level), last_of(known->parts)) != 0 ||
 		    g_hash_table_contains(search->tree->paths, up->path))
@@ -323,7 +324,8 @@ collect(struct search *search)
 		struct tree_rename *rename = g_new0(struct tree_rename, 1);
 		rename->id = known->id;
 		rename->entry = known->match;
-		rename->same_raw = known->match != NULL && strcmp(known->match->raw, known->raw) == 0;
+		rename->same_raw = known->match != NULL &&
+		                   strcmp(known->match->raw, known->raw) == 0;
 		rename->parts = g_ptr_array_new_with_free_func(g_free);
 		for (guint k = 0; k < known->target->len; k++)
 			g_ptr_array_add(rename->parts,
@@ -443,7 +445,8 @@ move_record(struct cache_txn *txn, struct tree *tree, const struct tree_rename *
 		record.compared_ns = 0;
 	bool ok = txn_mailbox_put(txn, &record, fault);
 	if (ok && moved)
-		ok = tree_count_child(txn, old_parent, parent != old_parent ? -1 : 0, &old_dir, fault) &&
+		ok = tree_count_child(txn, old_parent, parent != old_parent ? -1 : 0, &old_dir,
+		                      fault) &&
 		     tree_count_child(txn, parent, parent != old_parent ? 1 : 0, &new_dir, fault);
 	if (ok && moved) {
 		log_debug("the mailbox \"%s\" is now called \"%s\"", old_name, name);

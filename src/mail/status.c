@@ -272,7 +272,8 @@ choose(const struct tree *tree)
 	       g_array_index(others, uint32_t, first) < g_array_index(wanted, uint32_t, 0))
 		first++;
 	for (guint i = 0; i < others->len && wanted->len < most; i++)
-		g_array_append_val(wanted, g_array_index(others, uint32_t, (first + i) % others->len));
+		g_array_append_val(wanted, g_array_index(others, uint32_t,
+		                                         (first + i) % others->len));
 	g_array_free(others, TRUE);
 	return wanted;
 }
