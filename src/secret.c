@@ -83,10 +83,11 @@ read_secret_file(const struct secret *secret, GString *out, struct fault *fault)
 	if (!ok)
 		fault_set(fault, FAULT_AUTH, "%s is no ordinary file", secret->path);
 	else if (secret->strict && (stat.st_mode & 077) != 0)
-		ok = fault_set(fault, FAULT_AUTH, "%s can be read by others; first run: chmod 600 %s",
-		               secret->path, secret->path);
+		ok = fault_set(fault, FAULT_AUTH, "%s can be read by others; first run: chmod 600 "
+		               "%s", secret->path, secret->path);
 	if (ok && !read_fd(fd, clock_boot_ns() + 10 * CLOCK_SEC, text, sizeof text, &len))
-		ok = fault_set(fault, FAULT_AUTH, "the password can't be read from %s", secret->path);
+		ok = fault_set(fault, FAULT_AUTH, "the password can't be read from %s",
+		               secret->path);
 	close(fd);
 	if (ok)
 		append_line(text, len, out);
@@ -132,7 +133,8 @@ run_command(const struct secret *secret, GString *out, struct fault *fault)
 	pid_t pid = start_command(secret->command, &fd);
 	if (pid < 0) {
 		g_free(text);
-		return fault_set(fault, FAULT_AUTH, "%s can't be started: %s", what, strerror(errno));
+		return fault_set(fault, FAULT_AUTH, "%s can't be started: %s", what,
+		                 strerror(errno));
 	}
 	bool ok = read_fd(fd, clock_boot_ns() + COMMAND_TIME_NS, text, SECRET_MAX, &len);
 	close(fd);
@@ -165,8 +167,8 @@ ask_terminal(struct secret *secret, const struct settings *settings, struct faul
 	if (tty < 0 || tcgetattr(tty, &before) != 0) {
 		if (tty >= 0)
 			close(tty);
-		return fault_set(fault, FAULT_AUTH, "there is no password and no terminal to ask for "
-		                 "it: use -o passcmd=, -o passfile= or -o tokencmd=");
+		return fault_set(fault, FAULT_AUTH, "there is no password and no terminal to ask "
+		                 "for it: use -o passcmd=, -o passfile= or -o tokencmd=");
 	}
 	/* Whoever interrupts gets the terminal back as it was. */
 	sigemptyset(&held);
@@ -298,7 +300,8 @@ secret_get(void *ctx, bool refresh, GString *out, struct fault *fault)
 		ok = true;
 		break;
 	case FROM_NOTHING:
-		fault_set(fault, FAULT_AUTH, "there is no password: use -o passcmd= or -o passfile=");
+		fault_set(fault, FAULT_AUTH,
+		          "there is no password: use -o passcmd= or -o passfile=");
 		break;
 	}
 	g_mutex_unlock(&secret->lock);

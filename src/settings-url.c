@@ -19,8 +19,8 @@ bad_url(const char *url, const char *why, struct fault *fault)
 	/* What stands before the @ may hold a password. */
 	const char *at = strrchr(url, '@');
 	if (at != NULL && memchr(url, ':', (size_t)(at - url)) != NULL)
-		return fault_set(fault, FAULT_INVALID, "the URL ending in %s: %s; imaps://user@host or "
-		                 "imap://user@host is wanted", at, why);
+		return fault_set(fault, FAULT_INVALID, "the URL ending in %s: %s; "
+		                 "imaps://user@host or imap://user@host is wanted", at, why);
 	return fault_set(fault, FAULT_INVALID, "%s: %s; imaps://user@host or imap://user@host is "
 	                 "wanted", url, why);
 }
@@ -65,8 +65,8 @@ parse_user(struct settings *settings, const char *text, struct fault *fault)
 {
 	if (strchr(text, ':') != NULL)
 		/* The URL itself is not repeated: it holds a secret. */
-		return fault_set(fault, FAULT_INVALID, "a password does not belong in the URL, where "
-		                 "others can see it; use -o passcmd= or -o passfile=");
+		return fault_set(fault, FAULT_INVALID, "a password does not belong in the URL, "
+		                 "where others can see it; use -o passcmd= or -o passfile=");
 	char *user = g_uri_unescape_string(text, NULL);
 	if (user == NULL || user[0] == '\0') {
 		g_free(user);

@@ -204,7 +204,8 @@ add_without(struct settings *settings, const char *text, struct fault *fault)
 		if (words[i][0] == '\0')
 			continue;
 		/* X-GUID is never announced. */
-		if (!imap_caps_remove(&caps, words[i]) && g_ascii_strcasecmp(words[i], "X-GUID") != 0)
+		if (!imap_caps_remove(&caps, words[i]) &&
+		    g_ascii_strcasecmp(words[i], "X-GUID") != 0)
 			ok = fault_set(fault, FAULT_INVALID,
 			               "without=%s: no capability of that name is in use",
 			               words[i]);
@@ -304,8 +305,8 @@ read_section(struct settings *settings, GKeyFile *file, const char *path, struct
 			ok = fault_set(fault, FAULT_INVALID, "%s, section [%s]: unknown option %s",
 			               path, settings->section, keys[i]);
 		else if (value == NULL)
-			ok = fault_set(fault, FAULT_INVALID, "%s, section [%s]: the value of %s can't "
-			               "be read", path, settings->section, keys[i]);
+			ok = fault_set(fault, FAULT_INVALID, "%s, section [%s]: the value of %s "
+			               "can't be read", path, settings->section, keys[i]);
 		else if (!set_option(settings, option, value, fault))
 			ok = fault_prefix(fault, "%s, section [%s]", path, settings->section);
 		g_free(value);
@@ -330,8 +331,8 @@ load_section(struct settings *settings, const char *config_file, struct fault *f
 	else if (!ok)
 		fault_set(fault, FAULT_INVALID, "%s: %s", path, error->message);
 	else if (!g_key_file_has_group(file, settings->section))
-		ok = fault_set(fault, FAULT_INVALID, "\"%s\" is neither a URL (imaps://user@host) nor "
-		               "a section of %s", settings->section, path);
+		ok = fault_set(fault, FAULT_INVALID, "\"%s\" is neither a URL (imaps://user@host) "
+		               "nor a section of %s", settings->section, path);
 	else
 		ok = read_section(settings, file, path, fault);
 	g_clear_error(&error);
@@ -434,8 +435,8 @@ check(struct settings *settings, struct fault *fault)
 	if (settings->mountpoint == NULL)
 		return fault_set(fault, FAULT_INVALID, "the mount point is missing");
 	if (settings->tls == SETTINGS_CLEARTEXT && !loopback)
-		return fault_set(fault, FAULT_INVALID, "tls=off is for this machine only (127.0.0.1, "
-		                 "::1, localhost), not for %s", settings->host);
+		return fault_set(fault, FAULT_INVALID, "tls=off is for this machine only "
+		                 "(127.0.0.1, ::1, localhost), not for %s", settings->host);
 	if (secrets > 1)
 		return fault_set(fault, FAULT_INVALID, "one of passcmd, passfile and tokencmd is "
 		                 "enough");

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "cache/env.h"
 
-/* More than that between two tendings is not remembered: which goes first is no question of life. */
+/* More than that between two tendings is not remembered: which goes first is not vital. */
 #define TOUCHED_MAX 20000u
 /* Given back at once when the disk is full. */
 #define SHRINK_MIN  ((uint64_t)4 << 20)

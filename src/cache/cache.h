@@ -154,7 +154,7 @@ enum cache_when {
  * are unharmed. It may be called more than once (the transaction is taken back when another task
  * fails), and must then do the same again from the start. done: after the commit (fault: NULL), or
  * with what failed; may be NULL. done is called once for each, in the order of submission. Both are
- * called by the writer's thread, without a lock, and may submit further tasks but not wait for them.
+ * called by the writer's thread, without a lock, and may submit more tasks but not wait for them.
  */
 struct cache_task {
 	bool (*run)(struct cache_txn *txn, void *data, struct fault *fault);
@@ -194,8 +194,8 @@ bool txn_message_put(struct cache_txn *txn, uint32_t mailbox, const struct messa
 /* The inode number is forgotten unless it leads to another record by now. */
 bool txn_message_delete(struct cache_txn *txn, const struct message_record *record,
                         struct fault *fault);
-/* The same, and leaves a tombstone, in the place of an earlier one, unless the inode number lives on
- * elsewhere: tomb->message is the message, tomb->mailbox where it was. */
+/* The same, and leaves a tombstone, in the place of an earlier one, unless the inode number lives
+ * on elsewhere: tomb->message is the message, tomb->mailbox where it was. */
 bool txn_message_bury(struct cache_txn *txn, const struct tomb_record *tomb, struct fault *fault);
 /* The tombstone is no longer needed: its message was revived. */
 bool txn_tomb_delete(struct cache_txn *txn, uint64_t ino, struct fault *fault);

@@ -62,8 +62,8 @@ check_message(struct check *check, struct fault *fault)
 	                  index_named_key(named, record.space, record.name, record.name_len),
 	                  &recno) || recno != record.recno)
 		return bad(check, fault, "message", "its name leads elsewhere");
-	/* One of a generation that is being built may have none yet, one of a retired generation may
-	 * have lived on elsewhere and be gone there. */
+	/* One of a generation that is being built may have none yet, one of a retired generation
+	 * may have lived on elsewhere and be gone there. */
 	if (record.ino != 0 && !index_get(check->view, cache->reap, row_space, 4, &reaped) &&
 	    (!cache_inode_get(check->view, record.ino, &inode) || !inode.is_message))
 		return bad(check, fault, "message", "its inode leads nowhere");

@@ -209,7 +209,8 @@ txn_message_bury(struct cache_txn *txn, const struct tomb_record *tomb, struct f
 	if (ino == 0 || cache_inode_get(&txn->view, ino, &inode))
 		return true; /* it is none yet, or lives on elsewhere */
 	bool ok = txn_tomb_delete(txn, ino, fault) &&
-	          txn_put(txn, txn->cache->tomb, key, 8, txn->buffer->data, txn->buffer->len, fault);
+	          txn_put(txn, txn->cache->tomb, key, 8, txn->buffer->data, txn->buffer->len,
+	                  fault);
 	for (unsigned i = 0; ok && i < 3; i++)
 		ok = rows.lens[i] == 0 ||
 		     txn_put(txn, txn->cache->ident, rows.keys[i], rows.lens[i], key, 0, fault);

@@ -104,10 +104,12 @@ upgrade(struct cache *cache, MDB_txn *txn)
 		record.recno = key_get_u32((const unsigned char *)key.mv_data + 4);
 		ident_keys(&record, &keys);
 		MDB_val row = VAL(keys.emailid, keys.emailid_len + 8), none = VAL(NULL, 0);
-		if (keys.emailid_len > 0 && (result = mdb_put(txn, cache->ident, &row, &none, 0)) != 0)
+		if (keys.emailid_len > 0 &&
+		    (result = mdb_put(txn, cache->ident, &row, &none, 0)) != 0)
 			break;
 		row = VAL(keys.header, keys.header_len + 8);
-		if (keys.header_len > 0 && (result = mdb_put(txn, cache->ident, &row, &none, 0)) != 0)
+		if (keys.header_len > 0 &&
+		    (result = mdb_put(txn, cache->ident, &row, &none, 0)) != 0)
 			break;
 	}
 	mdb_cursor_close(cursor);
@@ -141,8 +143,8 @@ index_open_tables(struct cache *cache, struct fault *fault)
 	if (result == 0 && format != FORMAT) {
 		mdb_txn_abort(txn);
 		fault_set(fault, FAULT_CACHE,
-		          "the cache was written by another version of imapfs (format %u); use that "
-		          "one, remove the cache, or name another with -o cache=DIR",
+		          "the cache was written by another version of imapfs (format %u); use "
+		          "that one, remove the cache, or name another with -o cache=DIR",
 		          (unsigned)format);
 		return EINVAL;
 	}
@@ -340,7 +342,8 @@ cache_message_get(struct cache_view *view, uint32_t space, uint32_t recno,
 {
 	unsigned char key[8];
 	struct octets value;
-	if (!index_get(view, TABLE(view, message), key, index_pair_key(key, space, recno), &value) ||
+	if (!index_get(view, TABLE(view, message), key, index_pair_key(key, space, recno),
+	               &value) ||
 	    !message_decode(value, record_r))
 		return false;
 	record_r->space = space;

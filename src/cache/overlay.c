@@ -53,8 +53,8 @@ overlay_committed(struct cache_txn *txn, uint64_t id)
 		return;
 	pthread_mutex_lock(&cache->hidden_lock);
 	for (guint i = 0; i < txn->hidden->len; i++) {
-		struct hidden_entry *entry =
-			g_hash_table_lookup(cache->hidden, &g_array_index(txn->hidden, uint64_t, i));
+		const uint64_t *ino = &g_array_index(txn->hidden, uint64_t, i);
+		struct hidden_entry *entry = g_hash_table_lookup(cache->hidden, ino);
 		if (entry != NULL)
 			entry->recorded = id;
 	}

@@ -111,7 +111,8 @@ last_index_txn(const struct cache *cache)
 }
 
 /* The tables, empty if the store is new. MDB_INVALID: it belongs to another index, or to a later
- * state of this one (which was restored from a backup): the keys, inode numbers, may mean others. */
+ * state of this one (which was restored from a backup): the keys, inode numbers, may mean other
+ * messages. */
 static int
 open_tables(struct cache *cache, MDB_txn *txn)
 {
@@ -130,7 +131,8 @@ open_tables(struct cache *cache, MDB_txn *txn)
 	if (result == MDB_NOTFOUND) {
 		result = env_meta_put(txn, cache->body_meta, "uuid", cache->uuid, sizeof uuid);
 		if (result == 0)
-			result = env_meta_put(txn, cache->body_meta, "format", &format, sizeof format);
+			result = env_meta_put(txn, cache->body_meta, "format", &format,
+			                      sizeof format);
 		if (result == 0)
 			result = store_counters_put(cache, txn, &counters);
 	} else if (result == 0 && memcmp(uuid, cache->uuid, sizeof uuid) != 0) {
@@ -515,8 +517,10 @@ store_make_room(struct cache *cache, MDB_txn *txn, struct body_counters *counter
                 uint64_t need)
 {
 	uint64_t victim;
-	for (int i = 0; need > cache->body_limit || counters->live > cache->body_limit - need; i++) {
-		if (need > cache->body_limit || i == EVICT_MAX)
+	if (need > cache->body_limit)
+		return ENOBUFS;
+	for (int i = 0; counters->live > cache->body_limit - need; i++) {
+		if (i == EVICT_MAX)
 			return ENOBUFS;
 		int result = find_victim(cache, txn, keep, false, &victim);
 		if (result == MDB_NOTFOUND)

@@ -147,8 +147,8 @@ txn_mailbox_put(struct cache_txn *txn, const struct mailbox_record *record, stru
 		return false;
 	if (moved && !put_mailbox_rows(txn, record, &keys, fault))
 		return false;
-	return txn_put(txn, txn->cache->mailbox, keys.id_key, 4, txn->buffer->data, txn->buffer->len,
-	           fault);
+	return txn_put(txn, txn->cache->mailbox, keys.id_key, 4, txn->buffer->data,
+	               txn->buffer->len, fault);
 }
 
 bool
@@ -259,7 +259,8 @@ txn_message_put(struct cache_txn *txn, uint32_t mailbox, const struct message_re
 	    !move_ident(txn, old_keys.ident.header, old_keys.ident.header_len, keys.ident.header,
 	                keys.ident.header_len, fault))
 		return false;
-	return txn_put(txn, cache->message, keys.key, 8, txn->buffer->data, txn->buffer->len, fault);
+	return txn_put(txn, cache->message, keys.key, 8, txn->buffer->data, txn->buffer->len,
+	               fault);
 }
 
 bool
@@ -328,7 +329,7 @@ txn_space_retire(struct cache_txn *txn, uint32_t space, struct fault *fault)
 	key_u32(key, space);
 	if (!txn_put(txn, txn->cache->reap, key, 4, key, 0, fault))
 		return false;
-	/* Should the transaction not be committed, the writer looks in vain, which harms nothing. */
+	/* Should the transaction not be committed, the writer looks in vain, which does no harm. */
 	atomic_store(&txn->cache->reaping, true);
 	return true;
 }
@@ -431,7 +432,8 @@ txn_journal_put(struct cache_txn *txn, const struct journal_record *record, stru
 	key_u64(key, record->seq);
 	g_byte_array_set_size(txn->buffer, 0);
 	journal_encode(record, txn->buffer);
-	return txn_put(txn, txn->cache->journal, key, 8, txn->buffer->data, txn->buffer->len, fault);
+	return txn_put(txn, txn->cache->journal, key, 8, txn->buffer->data, txn->buffer->len,
+	               fault);
 }
 
 bool

@@ -134,7 +134,8 @@ finish_tasks(struct writer *writer)
 	for (guint i = 0; i < tasks->len; i++) {
 		struct queued *queued = g_ptr_array_index(tasks, i);
 		if (queued->task.done != NULL)
-			queued->task.done(queued->task.data, queued->failed ? &queued->fault : NULL);
+			queued->task.done(queued->task.data,
+			                  queued->failed ? &queued->fault : NULL);
 		else if (queued->failed)
 			log_error("%s", queued->fault.text);
 		g_free(queued);
@@ -194,8 +195,8 @@ next_task(struct writer *writer, bool *stop_r)
 	pthread_mutex_lock(&cache->queue_lock);
 	while (cache->queue.length == 0 && !cache->stopping && !timed_out &&
 	       !(pending && writer->urgent) && !(atomic_load(&cache->reaping) && !pending))
-		timed_out = pthread_cond_timedwait(&cache->queue_cond, &cache->queue_lock, &until) !=
-		            0;
+		timed_out = pthread_cond_timedwait(&cache->queue_cond, &cache->queue_lock,
+		                                   &until) != 0;
 	struct queued *queued = g_queue_pop_head(&cache->queue);
 	*stop_r = queued == NULL && cache->stopping && !pending;
 	pthread_mutex_unlock(&cache->queue_lock);

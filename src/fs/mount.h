@@ -38,8 +38,8 @@ struct mount_config {
 	bool sync;                  /* -o sync: deletions wait for the server */
 	uid_t uid;                  /* the owner of everything */
 	gid_t gid;
-	mode_t umask;               /* taken from 0777 (directories) and 0666 (messages); the default
-	                             * of the program is 0077 */
+	mode_t umask;               /* taken from 0777 (directories) and 0666 (messages); the
+	                             * default of the program is 0077 */
 	struct cache_config cache;
 	struct account_config account; /* but for namer, event, event_ctx, read_only, which
 	                                * mount_run() sets */

@@ -108,11 +108,12 @@ compute_identity(const struct field fields[FIELD_COUNT], int64_t internaldate,
 	gsize size = NAME_IDENTITY_SIZE;
 	char head[32];
 	for (int i = 0; i < FIELD_COUNT; i++) {
-		int used = fields[i].str != NULL ? g_snprintf(head, sizeof head, "+%zu:", fields[i].len)
-		                                 : g_snprintf(head, sizeof head, "-");
+		const struct field *field = &fields[i];
+		int used = field->str != NULL ? g_snprintf(head, sizeof head, "+%zu:", field->len)
+		                              : g_snprintf(head, sizeof head, "-");
 		g_checksum_update(sum, (const guchar *)head, used);
-		if (fields[i].str != NULL)
-			g_checksum_update(sum, (const guchar *)fields[i].str, (gssize)fields[i].len);
+		if (field->str != NULL)
+			g_checksum_update(sum, (const guchar *)field->str, (gssize)field->len);
 	}
 	if (fields[FIELD_MESSAGE_ID].str == NULL) {
 		int used = g_snprintf(head, sizeof head, "@%" G_GINT64_FORMAT, internaldate);

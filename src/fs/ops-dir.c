@@ -54,7 +54,8 @@ lookup_try(struct fs *fs, uint64_t dir_ino, const char *name, struct fuse_entry_
 		return err;
 	/* It may have come between the look and the question: hence another look. What no message
 	 * can be called depends on the tree alone (shells look for .git wherever they are). */
-	bool selectable = node_selectable(&dir.mailbox) && tree_could_be_message(name, strlen(name));
+	bool selectable = node_selectable(&dir.mailbox) &&
+	                  tree_could_be_message(name, strlen(name));
 	tree_state_get(fs->account, dir.mailbox.id, selectable, state_r);
 	err = lookup_index(fs, dir_ino, name, &dir, entry_r);
 	if (err != ENOENT)
@@ -237,10 +238,11 @@ fill_add(void *ctx, const struct tree_entry *entry)
 		param.attr.st_mode = S_IFDIR;
 	}
 	size_t room = fill->size - fill->used;
-	size_t need = fill->plus ? fuse_add_direntry_plus(fill->req, fill->buffer + fill->used, room,
-	                                                  entry->name, &param, entry->cookie)
-	                         : fuse_add_direntry(fill->req, fill->buffer + fill->used, room,
-	                                             entry->name, &param.attr, entry->cookie);
+	char *at = fill->buffer + fill->used;
+	size_t need = fill->plus ? fuse_add_direntry_plus(fill->req, at, room, entry->name, &param,
+	                                                  entry->cookie)
+	                         : fuse_add_direntry(fill->req, at, room, entry->name, &param.attr,
+	                                             entry->cookie);
 	if (need > room) {
 		fill->full = true;
 		return false;
@@ -298,8 +300,8 @@ static void
 read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi,
                bool plus)
 {
-	const struct call once = { .fs = req_fs(req), .req = req, .fi = *fi, .size = size, .off = off,
-		                   .plus = plus };
+	const struct call once = { .fs = req_fs(req), .req = req, .fi = *fi, .size = size,
+		                   .off = off, .plus = plus };
 	struct fill fill;
 	struct tree_state state;
 	int err = readdir_try(&once, &fill, &state);

@@ -126,8 +126,8 @@ point_prepare(const char *path, bool nonempty, struct fault *fault)
 		log_info("%s: detaching a dead mount", path);
 		if (!point_detach(path))
 			return fault_set(fault, FAULT_BUSY,
-			                 "a dead mount on %s can't be removed; try fusermount3 -uz %s",
-			                 path, path);
+			                 "a dead mount on %s can't be removed; try fusermount3 "
+			                 "-uz %s", path, path);
 		err = stat(path, &st) == 0 ? 0 : errno;
 	}
 	if (err != 0)

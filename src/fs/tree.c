@@ -99,7 +99,8 @@ has_shadows(struct cache_view *view, struct tree_dir *dir, const struct mailbox_
 		return atomic_load(&dir->shadows);
 	struct mailbox_record child;
 	bool shadows = false;
-	for (uint32_t id = 0; !shadows && cache_child_next(view, self->id, id, &child); id = child.id)
+	for (uint32_t id = 0; !shadows && cache_child_next(view, self->id, id, &child);
+	     id = child.id)
 		shadows = tree_could_be_message(child.name, child.name_len);
 	atomic_store(&dir->shadows, shadows);
 	atomic_store(&dir->checked_ns, self->mtime_ns);

@@ -48,7 +48,8 @@ append_internaldate(const struct node *node, GString *out)
 	time_t time = (time_t)node->message.mtime;
 	struct tm tm;
 	char text[64];
-	if (gmtime_r(&time, &tm) != NULL && strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
+	if (gmtime_r(&time, &tm) != NULL &&
+	    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) > 0)
 		g_string_append(out, text);
 }
 

@@ -16,8 +16,9 @@
  * in capitals. A component longer than NAME_MAX is cut at a character, and gets `~` and 10
  * characters of a digest of its raw octets.
  *
- * imap_name_child() undoes all this but the cutting, and 8-bit or control octets in a raw name where
- * modified UTF-7 should be: those stand in the index with their raw names, and can look like others.
+ * imap_name_child() undoes all this but the cutting, and 8-bit or control octets in a raw name
+ * where modified UTF-7 should be: those stand in the index with their raw names, and can look like
+ * others.
  */
 #ifndef IMAP_NAMES_H
 #define IMAP_NAMES_H

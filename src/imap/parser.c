@@ -213,7 +213,8 @@ static enum imap_parse
 check_after(struct imap_parser *parser, const char *data)
 {
 	if (*data == '\0' || strchr(" )\r\n", *data) == NULL)
-		return parser_fatal(parser, parser->offset, "a literal is not as long as announced");
+		return parser_fatal(parser, parser->offset,
+		                    "a literal is not as long as announced");
 	parser->input = INPUT_LINE;
 	return IMAP_PARSE_MORE;
 }

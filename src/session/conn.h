@@ -135,7 +135,7 @@ struct conn_reply {
 	enum imap_status status;  /* OK, NO, BAD */
 	enum imap_code code;
 	char text[200];           /* what the server said, cut, without the code */
-	char *code_args;          /* as words, `1:5,7` of MODIFIED, without parentheses; NULL: none */
+	char *code_args;          /* words, `1:5,7` of MODIFIED, without parentheses; NULL: none */
 	bool has_number;
 	uint64_t number;          /* of HIGHESTMODSEQ and the like */
 	bool has_appenduid;
@@ -238,9 +238,9 @@ enum conn_event {
 /*
  * NOTIFY SET STATUS: a STATUS response for each mailbox comes before it returns, later one for each
  * that changes (with at least the items that changed), and LIST responses for mailboxes that come,
- * go and are renamed. *events_r: those that the server can do, MESSAGES among them. May be repeated,
- * for a STATUS of all. False, and the connection goes on: NOTIFY was refused, and is banned; or it
- * was too much for the server (NOTIFICATIONOVERFLOW).
+ * go and are renamed. *events_r: those that the server can do, MESSAGES among them. May be
+ * repeated, for a STATUS of all. False, and the connection goes on: NOTIFY was refused, and is
+ * banned; or it was too much for the server (NOTIFICATIONOVERFLOW).
  */
 bool conn_notify(struct conn *conn, unsigned *events_r, struct fault *fault);
 

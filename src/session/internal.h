@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of a connection (conn, login, mailbox, push, respond) share. Nobody else includes it. */
+/* What the files of a connection share (conn, login, mailbox, push, respond). Private to them. */
 #ifndef SESSION_INTERNAL_H
 #define SESSION_INTERNAL_H
 
