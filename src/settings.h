@@ -25,7 +25,7 @@ enum settings_delete { SETTINGS_TRASH, SETTINGS_EXPUNGE, SETTINGS_MARK };
 /* Strings are owned by the settings. NULL: not given. */
 struct settings {
 	char *source;        /* as given, for /proc/mounts */
-	char *section;       /* of the configuration file */
+	char *section;       /* of the configuration file, if SOURCE is one */
 	char *mountpoint;    /* absolute */
 	char *url;
 	char *host, *user;
@@ -48,7 +48,9 @@ struct settings {
 	GPtrArray *options;  /* further mount options, NULL at the end */
 };
 
+/* The defaults. */
 void settings_init(struct settings *settings);
+/* Frees what they own. */
 void settings_release(struct settings *settings);
 
 /* Reads the command line, and the file if SOURCE is a section. False: one line that says what is
@@ -56,15 +58,16 @@ void settings_release(struct settings *settings);
 bool settings_parse(struct settings *settings, int argc, char **argv, const char *config_file,
                     struct fault *fault);
 
-/* Takes a URL apart into host, port, user, tls. */
+/* Takes a URL apart into host, port, user (unless that is set) and tls. FAULT_INVALID. */
 bool settings_parse_url(struct settings *settings, const char *url, struct fault *fault);
-/* "2G", "500M", "1048576". */
+/* "2G", "500M", "1048576": K, M, G, T are powers of 1024. */
 bool settings_parse_size(const char *text, uint64_t *octets_r);
 
 /* Where the index and the bodies go. Free with g_free(). */
 char *settings_state_dir(const struct settings *settings);
 char *settings_body_dir(const struct settings *settings);
 
+/* What -h prints. Static. */
 const char *settings_usage(void);
 
 #endif

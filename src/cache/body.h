@@ -41,6 +41,7 @@ struct body_info {
 	uint64_t blob;   /* what holds the octets, never 0 */
 };
 
+/* False: nothing of it is there. */
 bool body_info_get(struct cache_view *view, uint64_t key, struct body_info *info_r);
 /* Points iov at up to `len` octets from `offset` on, as many as are there without a gap, and says
  * how many pieces. *octets_r is what they hold: less than asked also at the end of the body. */

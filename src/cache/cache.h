@@ -61,10 +61,13 @@ void cache_close(struct cache **cache);
 struct cache_view *cache_view_begin(struct cache *cache);
 void cache_view_end(struct cache_view *view);
 
+/* All that get or find: false when there is no such thing. What they set dies with the view. */
+
 bool cache_mailbox_get(struct cache_view *view, uint32_t id, struct mailbox_record *record_r);
 /* A sub-mailbox by its shown name. */
 bool cache_mailbox_child(struct cache_view *view, uint32_t parent, const char *name, size_t len,
                          uint32_t *id_r);
+/* By the name that the server has for it. */
 bool cache_mailbox_by_raw(struct cache_view *view, const char *raw, size_t len, uint32_t *id_r);
 /* The first mailbox of an id greater than `after`; false at the end. */
 bool cache_mailbox_next(struct cache_view *view, uint32_t after, struct mailbox_record *record_r);
@@ -165,6 +168,7 @@ struct cache_task {
 	bool no_wait;  /* never wait for room in the queue */
 };
 
+/* Any thread. Waits for nothing but room in the queue. */
 void cache_submit(struct cache *cache, const struct cache_task *task);
 /* Submits, and waits for the commit. Never from the writer's thread. */
 bool cache_run(struct cache *cache, bool (*run)(struct cache_txn *, void *, struct fault *),

@@ -90,7 +90,7 @@ struct imap_fetch {
  * or it holds no list. */
 bool imap_fetch_decode(const struct imap_response *response, struct imap_fetch *fetch_r);
 
-/* `* FLAGS (...)`; and any argument that is a list of flags. */
+/* `* FLAGS (...)` (RFC 3501 section 7.2.6); and any argument that is a list of flags. */
 bool imap_flags_decode(const struct imap_response *response, const struct imap_arg *arg,
                        struct imap_flags *flags_r);
 

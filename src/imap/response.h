@@ -92,7 +92,7 @@ struct imap_list {
 };
 bool imap_list_decode(const struct imap_response *response, struct imap_list *list_r);
 
-/* STATUS. An item that is missing or unreadable is unknown, not 0. */
+/* STATUS (RFC 3501 section 7.2.4). An item that is missing or unreadable is unknown, not 0. */
 struct imap_mailbox_status {
 	const char *name; /* raw */
 	size_t name_len;
@@ -121,8 +121,9 @@ bool imap_namespaces_decode(const struct imap_response *response,
 
 /* --- sets of messages ------------------------------------------------------------------ */
 
-/* Adds to set; 0 is dropped. *modseq_r is 0 without one. May come several times for a command.
- * False also when anything in it isn't a number: what is missing would look like gone. */
+/* SEARCH (RFC 3501 section 7.2.5). Adds to set; 0 is dropped. *modseq_r is 0 without one (RFC 7162
+ * section 3.1.5). May come several times for a command. False also when anything in it isn't a
+ * number: what is missing would look like gone. */
 bool imap_search_decode(const struct imap_response *response, struct seqset *set,
                         uint64_t *modseq_r);
 
@@ -159,7 +160,7 @@ struct imap_quota {
 };
 bool imap_quota_decode(const struct imap_response *response, struct imap_quota *quota_r);
 
-/* QUOTAROOT: of which mailbox, and its roots. */
+/* QUOTAROOT (RFC 9208 section 4.2.2): of which mailbox, and its roots. */
 struct imap_quotaroot {
 	const char *mailbox;
 	size_t mailbox_len;

@@ -2,8 +2,8 @@
 /*
  * An account: the connections, the queue of work, and what is known of the
  * server beyond the index (cache/). Everything that needs the network starts
- * here; nothing in this header blocks on it, but account_start() and
- * account_stop() where they say so.
+ * here; nothing in this header blocks on it but account_wait_login() and
+ * account_stop().
  *
  * A few workers own one connection each and take jobs from one queue:
  * interactive reads first, then changes, then syncs. Callers outside (fs/) read
@@ -84,8 +84,10 @@ bool account_wait_login(struct account *account, int wait_ms, struct fault *faul
  * ends all waits (FAULT_CANCELLED) and threads. What did not go out stays in the journal.
  * False with the first thing that the server refused or that is still pending. Blocks. */
 bool account_stop(struct account *account, struct fault *fault);
+/* After account_stop(). Sets *account to NULL; NULL is accepted. */
 void account_free(struct account **account);
 
+/* As account_new() was given it; the account's. */
 const struct account_config *account_config(const struct account *account);
 
 /* --- directories ----------------------------------------------------------------------- */

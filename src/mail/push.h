@@ -52,6 +52,7 @@ struct push {
 	int64_t own_ns;       /* boottime when a change of our own last ended */
 };
 
+/* Starts the watchers' threads; what they are for is decided by the first login. */
 void push_start(struct account *account);
 /* account->stopping is set: ends what the watchers are at. Lock held. */
 void push_cancel(struct account *account);

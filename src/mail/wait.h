@@ -5,9 +5,9 @@
  * it alone.
  *
  *     wait_init(&w->wait, my_done, my_destroy);   one reference, the caller's
- *     fetch_open(account, w);                     takes references of its own
+ *     account_open(account, w, &size);            takes references of its own
  *     ... my_done(&w->wait, fault) is called exactly once, by any thread,
- *         under no lock, perhaps before fetch_open() returns
+ *         under no lock, perhaps before account_open() returns
  *     wait_unref(&w->wait);                       destroyed with the last one
  *
  * Nobody but the one whose wait_claim() returned true may call done(). An

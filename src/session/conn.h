@@ -11,9 +11,9 @@
  *     imap_command_raw(command, "(UID FLAGS)");
  *     uint32_t tag = conn_send(conn, command);
  *     ... more commands ...
- *     if (!conn_wait(conn, tag, &reply, fault)) return false;   // the line, not the server's NO
- *     if (reply.status != IMAP_STATUS_OK) return conn_reply_fault(&reply, fault, "listing %s",
- * name);
+ *     if (!conn_wait(conn, tag, &reply, fault))
+ *             return false;                    the line is lost; a NO is not that
+ *     ok = conn_reply_fault(&reply, fault, "listing %s", name);
  *
  * Commands may be pipelined. What the server says goes to the handler in the order it comes,
  * whichever command it was for. Nothing is pipelined behind a SELECT.

@@ -30,8 +30,8 @@ struct mech_info {
 	const char *name;
 	unsigned needs;      /* enum mech_need */
 	bool client_first;   /* the client speaks first: an initial response is possible */
-	unsigned
-		proof_line; /* which of the client's lines shows that it knows the secret, from 1 */
+	unsigned proof_line; /* which of the client's lines, from 1, proves that it knows the
+	                      * secret */
 	bool must_finish;    /* the server must prove something too before its OK counts */
 };
 

@@ -66,6 +66,7 @@ void pool_hurry(struct pool *pool);
  * pool_failed() do so themselves. */
 void pool_hint(struct pool *pool, int64_t now, const char *text);
 
+/* How many connections are up. */
 unsigned pool_up(struct pool *pool);
 /* There may not be one more now. */
 bool pool_is_full(struct pool *pool);
