@@ -162,6 +162,25 @@ parse_number(const char *text, const struct option *option, unsigned *number_r)
 	return true;
 }
 
+/* NULL: the option alone, as on the command line. */
+static bool
+parse_flag(const char *text, bool *flag_r)
+{
+	static const char *const words[][2] = { { "no", "yes" }, { "false", "true" },
+		                                { "off", "on" }, { "0", "1" } };
+	if (text == NULL) {
+		*flag_r = true;
+		return true;
+	}
+	for (size_t i = 0; i < G_N_ELEMENTS(words); i++)
+		for (int flag = 0; flag < 2; flag++)
+			if (g_ascii_strcasecmp(text, words[i][flag]) == 0) {
+				*flag_r = flag == 1;
+				return true;
+			}
+	return false;
+}
+
 static bool
 parse_choice(const char *text, const char *choices, int *choice_r)
 {
@@ -240,8 +259,8 @@ set_option(struct settings *settings, const struct option *option, const char *v
 		set_path(field, value);
 		return true;
 	case KIND_FLAG:
-		*(bool *)field = value == NULL || strcmp(value, "no") != 0;
-		return true;
+		return parse_flag(value, field) ||
+		       bad_value(option->name, value, "yes or no is wanted", fault);
 	case KIND_SIZE:
 		return settings_parse_size(value, field) ||
 		       bad_value(option->name, value, "a size such as 500M or 2G is wanted", fault);

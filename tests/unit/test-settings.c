@@ -225,6 +225,8 @@ test_configuration_file(void **state)
 	struct fault fault;
 	char *file = write_file("config", "[work]\nurl=imaps://bob@mail.example.org\n"
 	                                  "passcmd=pass show mail\ndelete=mark\nseen=yes\n"
+	                                  "[off]\nurl=imaps://h\nseen=false\nro=No\nsync=0\n"
+	                                  "[flag]\nurl=imaps://h\nseen=never\n"
 	                                  "[typo]\nurl=imaps://h\nrefesh=3\n[none]\nuser=x\n", 0600);
 	assert_true(parse(&settings, "imapfs work /m -o delete=expunge", file, &fault));
 	assert_string_equal(settings.user, "bob");
@@ -232,9 +234,13 @@ test_configuration_file(void **state)
 	assert_true(settings.seen);
 	assert_int_equal(settings.delete_policy, SETTINGS_EXPUNGE);
 	settings_release(&settings);
+	assert_true(parse(&settings, "imapfs off /m", file, &fault));
+	assert_false(settings.seen || settings.read_only || settings.sync);
+	settings_release(&settings);
 	static const struct {
 		const char *section, *says;
-	} bad[] = { { "typo", "refesh" }, { "none", "url" }, { "absent", "neither" } };
+	} bad[] = { { "typo", "refesh" }, { "none", "url" }, { "absent", "neither" },
+		    { "flag", "yes or no" } };
 	for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
 		char *line = g_strdup_printf("imapfs %s /m", bad[i].section);
 		assert_false(parse(&settings, line, file, &fault));
