@@ -39,7 +39,7 @@ static const struct option {
 	{ "cafile", KIND_PATH, offsetof(struct settings, cafile), 0, 0, NULL },
 	{ "certfile", KIND_PATH, offsetof(struct settings, certfile), 0, 0, NULL },
 	{ "keyfile", KIND_PATH, offsetof(struct settings, keyfile), 0, 0, NULL },
-	{ "tls", KIND_CHOICE, offsetof(struct settings, tls), 0, 0, "on|starttls|off" },
+	{ "tls", KIND_CHOICE, offsetof(struct settings, tls), 0, 0, "off" },
 	{ "delete", KIND_CHOICE, offsetof(struct settings, delete_policy), 0, 0,
 	  "trash|expunge|mark" },
 	{ "trash", KIND_TEXT, offsetof(struct settings, trash), 0, 0, NULL },
@@ -62,7 +62,7 @@ static const struct option {
 
 /* What mount(8), fstab and systemd say to others. */
 static const char *const ignored[] = { "rw", "user", "users", "nouser", "owner", "auto", "noauto",
-	                               "_netdev", "nofail", "defaults", "async", "nonempty_ok",
+	                               "_netdev", "nofail", "defaults", "async",
 	                               "default_permissions" };
 
 const char *
@@ -278,14 +278,13 @@ set_option(struct settings *settings, const struct option *option, const char *v
 	case KIND_CHOICE:
 		if (!parse_choice(value, option->choices, &choice)) {
 			char wanted[80];
-			snprintf(wanted, sizeof wanted, "one of %s is wanted", option->choices);
+			snprintf(wanted, sizeof wanted, "%s is wanted", option->choices);
 			return bad_value(option->name, value, wanted, fault);
 		}
 		if (option->offset == offsetof(struct settings, names_by_uid))
 			*(bool *)field = choice == 1;
 		else if (option->offset == offsetof(struct settings, tls))
-			settings->tls = choice == 2 ? SETTINGS_CLEARTEXT
-			                : choice == 1 ? SETTINGS_STARTTLS : settings->tls;
+			settings->tls = SETTINGS_CLEARTEXT;
 		else
 			*(int *)field = choice;
 		return true;

@@ -205,6 +205,7 @@ test_command_line(void **state)
 		"imapfs imap://a@h /m -o tls=off", "imapfs imaps://a@h /m -o without=NONSENSE",
 		"imapfs imaps://a@h /m -o passcmd=x,passfile=y", "imapfs imaps://a@h /m -o keyfile=x",
 		"imapfs imaps://a@h /m -o umask=9", "imapfs imaps://a@h /m -o cache_size=lots",
+		"imapfs imaps://a@h /m -o tls=on",
 	};
 	for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
 		assert_false(parse(&settings, bad[i], NULL, &fault));
