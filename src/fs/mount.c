@@ -36,21 +36,28 @@ struct mount {
 
 /* --- libfuse's words ------------------------------------------------------------------- */
 
-/* The last thing that libfuse complained of, since it says why in this way alone. */
+/* The last line of what libfuse complained of, since it says why in this way alone. */
 static char fuse_words[256];
 
 static void __attribute__((format(printf, 2, 0)))
 take_fuse_words(enum fuse_log_level level, const char *format, va_list args)
 {
+	static bool goes_on; /* some lines come piece by piece */
 	char text[sizeof fuse_words];
 	vsnprintf(text, sizeof text, format, args);
-	g_strchomp(text);
+	bool ends = g_str_has_suffix(text, "\n");
+	if (ends)
+		g_strchomp(text);
 	if (text[0] == '\0')
 		return;
 	log_debug("libfuse: %s", text);
-	if (level <= FUSE_LOG_ERR)
-		g_strlcpy(fuse_words, g_str_has_prefix(text, "fuse: ") ? text + 6 : text,
-		          sizeof fuse_words);
+	if (level > FUSE_LOG_ERR)
+		return;
+	if (!goes_on)
+		fuse_words[0] = '\0';
+	bool named = !goes_on && g_str_has_prefix(text, "fuse: ");
+	g_strlcat(fuse_words, named ? text + strlen("fuse: ") : text, sizeof fuse_words);
+	goes_on = !ends;
 }
 
 /* --- signals --------------------------------------------------------------------------- */

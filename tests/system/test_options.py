@@ -126,6 +126,8 @@ def what_fails_is_told(t):
         check(code == status and len(lines) == 1 and words in text,
               'one line about %s' % words, (code, text))
         check('pass@' not in text, 'without the secret')
+    code, text = attempt(t, url, trust, 'bogus')
+    check(code == 1 and 'unknown option' in text and 'bogus' in text, 'what option it was', text)
     m = secure(t, server)
     code, text = attempt(t, url, trust, point=m.path)
     check(code == 1 and 'unmount' in text, 'a mount point in use', text)
