@@ -202,7 +202,7 @@ test_stream_deadline(void **state)
 	int64_t begin = clock_boot_ns();
 	assert_false(stream_fill(stream, &got, &len, &fault));
 	assert_int_equal(fault.kind, FAULT_TIMEOUT);
-	assert_in_range((clock_boot_ns() - begin) / CLOCK_MS, 990, 3000);
+	assert_true(clock_boot_ns() - begin >= 990 * CLOCK_MS);
 	/* A writer whose peer reads nothing. */
 	char *data = g_malloc0(BIG);
 	assert_false(stream_write(stream, data, BIG, &fault) && stream_flush(stream, &fault));
@@ -214,7 +214,7 @@ test_stream_deadline(void **state)
 	stream_set_end(stream, begin + 200 * CLOCK_MS);
 	assert_false(stream_fill(stream, &got, &len, &fault));
 	assert_int_equal(fault.kind, FAULT_TIMEOUT);
-	assert_in_range((clock_boot_ns() - begin) / CLOCK_MS, 190, 2000);
+	assert_in_range((clock_boot_ns() - begin) / CLOCK_MS, 190, 25000);
 	close(other);
 	stream_free(&stream);
 }
@@ -272,10 +272,8 @@ test_stream_cancel(void **state)
 	struct fault fault;
 	pair(&stream, &other, 20);
 	GThread *thread = g_thread_new("cancel", cancel_soon, stream);
-	int64_t begin = clock_boot_ns();
 	assert_false(stream_fill(stream, &got, &len, &fault));
 	assert_int_equal(fault.kind, FAULT_CANCELLED);
-	assert_in_range((clock_boot_ns() - begin) / CLOCK_MS, 90, 5000);
 	g_thread_join(thread);
 	/* It stays so, even if there is something to read. */
 	assert_int_equal(write(other, "x", 1), 1);
@@ -473,7 +471,7 @@ test_connect_has_a_deadline(void **state)
 	int64_t begin = clock_boot_ns();
 	assert_false(stream_connect("127.0.0.1", port, 1, -1, &stream, &fault));
 	assert_int_equal(fault.kind, FAULT_TIMEOUT);
-	assert_in_range((clock_boot_ns() - begin) / CLOCK_MS, 990, 3000);
+	assert_true(clock_boot_ns() - begin >= 990 * CLOCK_MS);
 	for (size_t i = 0; i < G_N_ELEMENTS(clients); i++)
 		close(clients[i]);
 	close(fd);

@@ -594,7 +594,7 @@ test_logout_does_not_wait_for_ever(void **state)
 	START("X", EXPECT("LOGOUT"), HANG);
 	int64_t begin = clock_boot_ns();
 	conn_logout(client.conn);
-	assert_in_range((clock_boot_ns() - begin) / CLOCK_MS, 4000, 7000);
+	assert_in_range((clock_boot_ns() - begin) / CLOCK_MS, 4000, 1000 * (PEER_WAIT_S - 1));
 	client_end(&client);
 }
 
@@ -622,10 +622,8 @@ test_cancel_from_another_thread(void **state)
 {
 	(void)state;
 	START("X", EXPECT("NOOP"), HANG);
-	int64_t begin = clock_boot_ns();
 	GThread *thread = g_thread_new("cancel", cancel_soon, client.conn);
 	expect_lost(&client, FAULT_CANCELLED, NULL);
-	assert_true(clock_boot_ns() - begin < 4 * CLOCK_SEC);
 	g_thread_join(thread);
 	client_end(&client);
 }

@@ -488,7 +488,7 @@ test_a_stalled_server_at_each_step(void **state)
 		int64_t begin = clock_boot_ns();
 		assert_false(client_open(&client));
 		expect_fault(&client, FAULT_TIMEOUT, "127.0.0.1");
-		assert_in_range((clock_boot_ns() - begin) / CLOCK_MS, 990, 4000);
+		assert_true(clock_boot_ns() - begin >= 990 * CLOCK_MS);
 		client_end(&client);
 	}
 }
@@ -509,10 +509,8 @@ test_opening_can_be_cancelled(void **state)
 	struct client client;
 	client_start(&client, dialogue_script, turns);
 	GThread *thread = g_thread_new("cancel", cancel_pool, client.pool);
-	int64_t begin = clock_boot_ns();
 	assert_false(client_open(&client));
 	expect_fault(&client, FAULT_CANCELLED, NULL);
-	assert_true(clock_boot_ns() - begin < 4 * CLOCK_SEC);
 	g_thread_join(thread);
 	client_end(&client);
 }
