@@ -22,9 +22,11 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'system'))
+from steered import Steered  # noqa: E402
 
 LITERAL = re.compile(rb'\{(\d+)\+?\}\r?\n$')
 TEXT_MAX = 120
@@ -202,52 +204,29 @@ class Trace:
         return None
 
 
-class Tap:
+class Tap(Steered):
     """Starts the program above, and asks it."""
 
-    count = 0
-
     def __init__(self, path, target):
-        Tap.count += 1
-        control = os.path.join(path, 'tap%d' % Tap.count)
-        self.process = subprocess.Popen(
-            ['setpriv', '--pdeathsig', 'KILL', sys.executable, os.path.abspath(__file__),
-             '--target', str(target), '--control', control],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        self.port = int(self.process.stdout.readline())
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(control)
-        self.file = self.socket.makefile('rwb')
-
-    def _ask(self, word):
-        self.file.write(word + b'\n')
-        self.file.flush()
-        return json.loads(self.file.readline())
+        super().__init__(__file__, path, target)
 
     def reset(self):
-        self._ask(b'reset')
+        self.ask('reset')
 
     def pause(self):
         """Writes nothing down until reset(), for speed. Nothing may be under way at that moment."""
-        self._ask(b'pause')
+        self.ask('pause')
 
     def trace(self):
-        return Trace(self._ask(b'events'))
+        return Trace(self.ask('events'))
 
     def quiet(self, seconds=1.5, limit=600):
         """Waits until nothing passed for so long."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
-            if time.monotonic() - self._ask(b'last') > seconds:
+            if time.monotonic() - self.ask('last') > seconds:
                 return
             time.sleep(0.05)
-
-    def stop(self):
-        self.file.close()
-        self.socket.close()
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
 
 
 if __name__ == '__main__':

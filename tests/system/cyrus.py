@@ -19,9 +19,8 @@ import socketserver
 import struct
 import subprocess
 import threading
-import time
 
-from imapclient import Imap
+from imapclient import Imap, wait_for_greeting
 
 PACKAGES = ['cyrus-common', 'cyrus-imapd']
 OWNER = 'mail'  # who owns the mail; a user that every Debian has
@@ -216,21 +215,8 @@ class Cyrus:
              self.path + '/run/master.pid'],
             stdin=subprocess.DEVNULL, stdout=open(self.path + '/out', 'ab'),
             stderr=subprocess.STDOUT, env=self.environment, start_new_session=True)
-        end = time.monotonic() + 60
-        while True:
-            if self.process.poll() is not None:
-                raise RuntimeError('Cyrus does not start: %s' % self.log())
-            try:
-                with socket.create_connection(('127.0.0.1', self.port), 1) as s:
-                    s.settimeout(10)
-                    if s.recv(4) == b'* OK':
-                        return self
-            except OSError:
-                pass
-            if time.monotonic() > end:
-                self.stop()
-                raise RuntimeError('Cyrus does not answer: ' + self.log())
-            time.sleep(0.05)
+        wait_for_greeting(self, 60)
+        return self
 
     def halt(self):
         """Ends the server; start() starts it again on the same port."""

@@ -14,7 +14,6 @@ import http.server
 import json
 import os
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +21,7 @@ import threading
 import time
 import urllib.parse
 
-from imapclient import Imap, utf7_encode
+from imapclient import Imap, utf7_encode, wait_for_greeting
 
 DOVECOT = '/usr/sbin/dovecot'
 
@@ -330,22 +329,8 @@ class Dovecot:
         self.process = subprocess.Popen(
             ['setpriv', '--pdeathsig', 'TERM', DOVECOT, '-F', '-c', self.path + '/dovecot.conf'],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        end = time.monotonic() + 30
-        while True:
-            if self.process.poll() is not None:
-                raise RuntimeError('Dovecot does not start: %s\n%s' % (
-                    self.process.stderr.read().decode(), self.log()))
-            try:
-                with socket.create_connection(('127.0.0.1', self.port), 1) as s:
-                    s.settimeout(5)
-                    if s.recv(4) == b'* OK':
-                        return self
-            except OSError:
-                pass
-            if time.monotonic() > end:
-                self.stop()
-                raise RuntimeError('Dovecot does not answer\n' + self.log())
-            time.sleep(0.03)
+        wait_for_greeting(self, 30)
+        return self
 
     def pids(self):
         """The master's and its children's."""
@@ -480,6 +465,3 @@ class Dovecot:
                 os.chown(file, self.uid, self.gid)
             os.utime(file, (when, when))
         self._count = count
-
-    def wipe(self, user=None):
-        shutil.rmtree(os.path.join(self.path, 'mail', user or self.user))

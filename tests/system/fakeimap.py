@@ -26,7 +26,6 @@ fakeselected.py the commands on messages; fakepush.py IDLE and NOTIFY.
 As a program it serves a small account for trying by hand: fakeimap.py [PORT].
 """
 import fnmatch
-import itertools
 import random
 import re
 import socket

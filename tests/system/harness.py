@@ -31,7 +31,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -196,12 +195,6 @@ def main(mounts=True):
 
 
 # --- small tools --------------------------------------------------------------------------
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
 
 def wait_for(condition, seconds=30, step=0.02):
     """The first true value of condition(), or the last one when the time is over."""

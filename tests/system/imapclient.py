@@ -7,6 +7,7 @@ names are given as text and sent in modified UTF-7; UIDs are integers everywhere
 import base64
 import imaplib
 import re
+import socket
 import ssl
 import time
 
@@ -45,6 +46,27 @@ def utf7_decode(raw):
 
 def quote_mailbox(name):
     return '"' + utf7_encode(name).replace('\\', '\\\\').replace('"', '\\"') + '"'
+
+
+def wait_for_greeting(server, seconds):
+    """Until the server (with process, port, log() and stop()) greets. Raises when it does not."""
+    name = type(server).__name__
+    end = time.monotonic() + seconds
+    while True:
+        if server.process.poll() is not None:
+            words = server.process.stderr.read().decode() if server.process.stderr else ''
+            raise RuntimeError('%s does not start: %s%s' % (name, words, server.log()))
+        try:
+            with socket.create_connection(('127.0.0.1', server.port), 1) as s:
+                s.settimeout(10)
+                if s.recv(4) == b'* OK':
+                    return
+        except OSError:
+            pass
+        if time.monotonic() > end:
+            server.stop()
+            raise RuntimeError('%s does not answer: %s' % (name, server.log()))
+        time.sleep(0.03)
 
 
 class ImapError(Exception):

@@ -27,13 +27,11 @@ import argparse
 import asyncio
 import collections
 import json
-import os
 import re
 import socket
 import struct
-import subprocess
-import sys
-import time
+
+from steered import Steered
 
 READ_SIZE = 1 << 18
 # What may wait in a delayed pipe: 1 Gbit/s over 500 ms.
@@ -364,80 +362,49 @@ async def serve(arguments):
     await asyncio.Event().wait()
 
 
-class Proxy:
+class Proxy(Steered):
     """Starts the program above and steers it."""
 
-    count = 0
-
     def __init__(self, path, target, delay=0):
-        Proxy.count += 1
-        control = os.path.join(path, 'proxy%d' % Proxy.count)
-        self.process = subprocess.Popen(
-            ['setpriv', '--pdeathsig', 'KILL', sys.executable, os.path.abspath(__file__),
-             '--target', str(target), '--control', control],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        self.port = int(self.process.stdout.readline())
-        self.socket = socket.socket(socket.AF_UNIX)
-        for _ in range(500):
-            try:
-                self.socket.connect(control)
-                break
-            except OSError:
-                time.sleep(0.01)
-        self.file = self.socket.makefile('rwb')
+        super().__init__(__file__, path, target)
         if delay:
             self.delay(delay)
 
-    def command(self, *words):
-        self.file.write(' '.join(map(str, words)).encode() + b'\n')
-        self.file.flush()
-        answer = json.loads(self.file.readline())
-        if 'error' in answer:
-            raise RuntimeError(answer['error'])
-        return answer
-
     def delay(self, milliseconds):
-        self.command('delay', milliseconds)
+        self.ask('delay', milliseconds)
 
     def bandwidth(self, octets):
-        self.command('bandwidth', octets)
+        self.ask('bandwidth', octets)
 
     def limit(self, connections):
-        self.command('limit', connections)
+        self.ask('limit', connections)
 
     def stall(self):
-        self.command('stall')
+        self.ask('stall')
 
     def go(self):
-        self.command('go')
+        self.ask('go')
 
     def strand(self):
-        self.command('strand')
+        self.ask('strand')
 
     def cut(self):
-        self.command('cut')
+        self.ask('cut')
 
     def cut_after(self, octets):
-        self.command('cut-after', octets)
+        self.ask('cut-after', octets)
 
     def cut_response(self, responses):
-        self.command('cut-response', responses)
+        self.ask('cut-response', responses)
 
     def refuse(self, on=True):
-        self.command('refuse', 'on' if on else 'off')
+        self.ask('refuse', 'on' if on else 'off')
 
     def stats(self):
-        return self.command('stats')
+        return self.ask('stats')
 
     def reset(self):
-        return self.command('reset')
-
-    def stop(self):
-        self.file.close()
-        self.socket.close()
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+        return self.ask('reset')
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import corpus  # noqa: E402
 from fakeimap import FakeImap  # noqa: E402
 from harness import (Dovecot, Proxy, case, check, equal, error_of, main, mount, need,  # noqa: E402
-                     run, sh, tree, wait_for)
+                     run, sh, tree)
 
 
 def letter(n):

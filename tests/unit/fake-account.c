@@ -104,23 +104,25 @@ fake_fill_tree(struct cache *cache)
 }
 
 struct fill {
-	uint32_t mailbox, n, count;
-	size_t size;
+	uint32_t mailbox, n;
 	const struct fake_message *message;
 	uint64_t ino;
 };
 
 static bool
-put_message(struct cache_txn *txn, struct fill *fill, uint32_t n, const char *name, size_t size,
-            struct fault *fault)
+put_message(struct cache_txn *txn, void *data, struct fault *fault)
 {
+	struct fill *fill = data;
+	const char *name = fill->message->name;
+	uint32_t n = fill->n;
 	struct mailbox_record mailbox;
 	if (!cache_mailbox_get(cache_txn_view(txn), fill->mailbox, &mailbox))
 		return false;
 	struct message_record record = {
 		.space = mailbox.space, .recno = n, .uid = n, .flags = n % 2 ? 1 : 5,
-		.size = size, .mtime = 1400000000 + n, .ctime_ns = (1500000000 + n) * CLOCK_SEC + 7,
-		.name = name, .name_len = strlen(name), .keywords = n % 2 ? "" : "work",
+		.size = fill->message->hint, .mtime = 1400000000 + n,
+		.ctime_ns = (1500000000 + n) * CLOCK_SEC + 7, .name = name,
+		.name_len = strlen(name), .keywords = n % 2 ? "" : "work",
 		.keywords_len = n % 2 ? 0 : 4, .emailid = n == 1 ? "E1" : "", .threadid = "",
 		.labels = "",
 	};
@@ -130,20 +132,13 @@ put_message(struct cache_txn *txn, struct fill *fill, uint32_t n, const char *na
 	return ok;
 }
 
-static bool
-run_message(struct cache_txn *txn, void *data, struct fault *fault)
-{
-	struct fill *fill = data;
-	return put_message(txn, fill, fill->n, fill->message->name, fill->message->hint, fault);
-}
-
 uint64_t
 fake_fill_message(struct cache *cache, uint32_t mailbox, uint32_t n,
                   const struct fake_message *message)
 {
 	struct fault fault = { 0 };
 	struct fill fill = { .mailbox = mailbox, .n = n, .message = message };
-	if (!cache_run(cache, run_message, &fill, &fault))
+	if (!cache_run(cache, put_message, &fill, &fault))
 		return 0;
 	if (message->cached) {
 		char *body = fake_body(mailbox, n, message->size);
@@ -153,41 +148,6 @@ fake_fill_message(struct cache *cache, uint32_t mailbox, uint32_t n,
 			return 0;
 	}
 	return fill.ino;
-}
-
-static bool
-run_many(struct cache_txn *txn, void *data, struct fault *fault)
-{
-	struct fill *fill = data;
-	char name[128];
-	for (uint32_t n = fill->n; n < fill->n + fill->count; n++) {
-		snprintf(name, sizeof name, "2024-05-03T%06u_Alice-Smith_Re-Lunch-on-Friday-%u_"
-		         "k3f9x2mqa7.eml", (unsigned)((uint64_t)n * 7919 % 240000), n);
-		if (!put_message(txn, fill, n, name, fill->size, fault))
-			return false;
-	}
-	return true;
-}
-
-bool
-fake_fill_many(struct cache *cache, uint32_t mailbox, uint32_t count, size_t size, uint32_t bodies)
-{
-	struct fault fault = { 0 };
-	for (uint32_t n = 1; n <= count; n += 1000) {
-		struct fill fill = { .mailbox = mailbox, .n = n, .size = size,
-			             .count = MIN(1000, count - n + 1) };
-		if (!cache_run(cache, run_many, &fill, &fault))
-			return false;
-		for (uint32_t i = n; i < n + fill.count && i <= bodies; i++) {
-			char *body = fake_body(mailbox, i, size);
-			bool put = body_put(cache, fill.ino - (n + fill.count - 1 - i), i, body, size,
-			                    &fault);
-			g_free(body);
-			if (!put)
-				return false;
-		}
-	}
-	return true;
 }
 
 /* --- life ------------------------------------------------------------------------------ */

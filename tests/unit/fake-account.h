@@ -63,8 +63,5 @@ bool fake_fill_tree(struct cache *cache);
 /* Adds a message; its record number and UID are n. Returns its inode, 0 on failure. */
 uint64_t fake_fill_message(struct cache *cache, uint32_t mailbox, uint32_t n,
                            const struct fake_message *message);
-/* Many messages of `size` octets at once, named as real ones are; bodies for the first `bodies`. */
-bool fake_fill_many(struct cache *cache, uint32_t mailbox, uint32_t count, size_t size,
-                    uint32_t bodies);
 
 #endif
