@@ -272,7 +272,7 @@ test_sharing_against_a_model(void **state)
 		}
 		model[key] = kind;
 	}
-	uint64_t live = 0, alone, size;
+	uint64_t live = 0, alone, size = 0;
 	bool there[KINDS] = { false };
 	for (int i = 0; i < KEYS; i++) {
 		uint64_t id = 100 + (uint64_t)i;
