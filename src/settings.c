@@ -89,7 +89,7 @@ settings_usage(void)
 	       "    -o refresh=SECONDS       how old a listing may be (10)\n"
 	       "    -o timeout=SECONDS       without an answer, until an error (30)\n"
 	       "    -o connections=N         to the server, at most (4)\n"
-	       "    -o without=CAP[:CAP]     capabilities of the server to leave unused\n"
+	       "    -o without=CAP[,CAP]     capabilities of the server to leave unused\n"
 	       "    -o seen                  reading marks a message as read\n"
 	       "    -o sync                  rm waits for the server\n"
 	       "    -o ro, allow_other, uid=N, gid=N, umask=M, and the common mount options\n"
@@ -214,17 +214,22 @@ set_path(char **field, const char *text)
 }
 
 static bool
+is_capability(const char *word)
+{
+	struct imap_caps caps = { 0 };
+	/* X-GUID is never announced. */
+	return imap_caps_remove(&caps, word) || g_ascii_strcasecmp(word, "X-GUID") == 0;
+}
+
+static bool
 add_without(struct settings *settings, const char *text, struct fault *fault)
 {
 	char **words = g_strsplit_set(text, ": ,", -1);
 	bool ok = true;
 	for (int i = 0; ok && words[i] != NULL; i++) {
-		struct imap_caps caps = { 0 };
 		if (words[i][0] == '\0')
 			continue;
-		/* X-GUID is never announced. */
-		if (!imap_caps_remove(&caps, words[i]) &&
-		    g_ascii_strcasecmp(words[i], "X-GUID") != 0)
+		if (!is_capability(words[i]))
 			ok = fault_set(fault, FAULT_INVALID,
 			               "without=%s: no capability of that name is in use",
 			               words[i]);
@@ -383,6 +388,9 @@ apply_given(struct settings *settings, const char *given, struct fault *fault)
 	const char *equals = strchr(given, '=');
 	size_t len = equals != NULL ? (size_t)(equals - given) : strlen(given);
 	const struct option *option = find_option(given, len);
+	/* without=MOVE,IDLE: a comma parts options, and here the members of one. */
+	if (option == NULL && settings->without->len > 0 && is_capability(given))
+		return add_without(settings, given, fault);
 	if (option == NULL) {
 		g_ptr_array_add(settings->options, g_strdup(given));
 		return true;

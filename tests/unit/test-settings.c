@@ -185,15 +185,16 @@ test_command_line(void **state)
 	struct settings settings;
 	struct fault fault;
 	assert_true(parse(&settings, "imapfs -f imaps://a@h /tmp/m -o "
-	                             "delete=expunge,names=uid,refresh=5,without=MOVE:QRESYNC,ro,"
+	                             "delete=expunge,names=uid,refresh=5,without=MOVE:QRESYNC,IDLE,ro,"
 	                             "noatime,_netdev,x-systemd.automount,cache_size=1G -o seen",
 	                  NULL, &fault));
 	assert_true(settings.foreground && settings.read_only && settings.seen);
 	assert_true(settings.names_by_uid);
 	assert_int_equal(settings.delete_policy, SETTINGS_EXPUNGE);
 	assert_int_equal(settings.refresh_s, 5);
-	assert_int_equal(settings.without->len, 3);
+	assert_int_equal(settings.without->len, 4);
 	assert_string_equal(g_ptr_array_index(settings.without, 1), "QRESYNC");
+	assert_string_equal(g_ptr_array_index(settings.without, 2), "IDLE");
 	assert_int_equal(settings.options->len, 2);
 	assert_string_equal(g_ptr_array_index(settings.options, 0), "noatime");
 	assert_string_equal(settings.mountpoint, "/tmp/m");
