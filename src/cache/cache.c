@@ -55,9 +55,17 @@ static int
 open_index_file(struct cache *cache, const char *path, struct fault *fault)
 {
 	int result = env_open_file(path, 0, INDEX_MAP_SIZE, &cache->env);
-	if (result != 0)
+	if (result != 0) {
 		env_fault(fault, result, path);
-	else if ((result = index_open_tables(cache, fault)) != 0) {
+		return result;
+	}
+	if (!env_is_whole(cache->env, path)) {
+		result = MDB_CORRUPTED;
+		env_fault(fault, result, path);
+	} else {
+		result = index_open_tables(cache, fault);
+	}
+	if (result != 0) {
 		mdb_env_close(cache->env);
 		cache->env = NULL;
 	}

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -62,6 +63,47 @@ env_open_file(const char *path, unsigned flags, size_t map_size, MDB_env **env_r
 			break;
 	}
 	return result;
+}
+
+/* How many pages from `first` on are free. */
+static uint64_t
+free_pages_from(MDB_env *env, size_t first)
+{
+	MDB_txn *txn;
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	uint64_t count = 0;
+	if (mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0)
+		return 0;
+	/* Table 0 lists them: the number of page numbers, and these. */
+	if (mdb_cursor_open(txn, 0, &cursor) == 0) {
+		while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+			const size_t *list = value.mv_data;
+			size_t len = value.mv_size / sizeof *list;
+			for (size_t i = 1; i < len && i <= list[0]; i++)
+				count += list[i] >= first;
+		}
+		mdb_cursor_close(cursor);
+	}
+	mdb_txn_abort(txn);
+	return count;
+}
+
+bool
+env_is_whole(MDB_env *env, const char *path)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+	struct stat file;
+	if (mdb_env_info(env, &info) != 0 || mdb_env_stat(env, &stat) != 0 ||
+	    lstat(path, &file) != 0)
+		return false;
+	size_t there = (size_t)file.st_size / stat.ms_psize;
+	if (there > info.me_last_pgno)
+		return true;
+	/* The list of free pages may be in the part that is missing: it can be read as zeros then. */
+	return truncate(path, (off_t)((info.me_last_pgno + 1) * stat.ms_psize)) == 0 &&
+	       free_pages_from(env, there) == info.me_last_pgno + 1 - there;
 }
 
 void

@@ -94,6 +94,9 @@ struct cache {
 bool env_fault(struct fault *fault, int result, const char *what);
 /* Opens one file as an environment, with the largest map that the system grants up to map_size. */
 int env_open_file(const char *path, unsigned flags, size_t map_size, MDB_env **env_r);
+/* Where a file ends before its last page, reading there is SIGBUS. That is so when somebody cut it;
+ * but free pages at the end may also never have been written. False: something is missing. */
+bool env_is_whole(MDB_env *env, const char *path);
 /* Logs a line if the directory is on a network filesystem. */
 void env_warn_if_remote(const char *dir);
 /* A line at most once a minute by the clock in *last. */

@@ -150,46 +150,6 @@ open_tables(struct cache *cache, MDB_txn *txn)
 	                   : env_meta_put(txn, cache->body_meta, "index", &present, sizeof present);
 }
 
-/* How many pages from `first` on are free. */
-static uint64_t
-free_pages_from(MDB_env *env, size_t first)
-{
-	MDB_txn *txn;
-	MDB_cursor *cursor;
-	MDB_val key, value;
-	uint64_t count = 0;
-	if (mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0)
-		return 0;
-	/* Table 0 lists them: the number of page numbers, and these. */
-	if (mdb_cursor_open(txn, 0, &cursor) == 0) {
-		while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
-			const size_t *list = value.mv_data;
-			size_t len = value.mv_size / sizeof *list;
-			for (size_t i = 1; i < len && i <= list[0]; i++)
-				count += list[i] >= first;
-		}
-		mdb_cursor_close(cursor);
-	}
-	mdb_txn_abort(txn);
-	return count;
-}
-
-/* Where a file ends before its last page, reading there is SIGBUS. That is so when somebody cut
- * it; but free pages at the end may also never have been written. */
-static bool
-is_whole(MDB_env *env, const char *path)
-{
-	MDB_envinfo info;
-	MDB_stat stat;
-	struct stat file;
-	if (mdb_env_info(env, &info) != 0 || mdb_env_stat(env, &stat) != 0 ||
-	    lstat(path, &file) != 0)
-		return false;
-	size_t there = (size_t)file.st_size / stat.ms_psize;
-	return there > info.me_last_pgno ||
-	       free_pages_from(env, there) == info.me_last_pgno + 1 - there;
-}
-
 /* Room for what is kept, three times over for what is free but can't be used again yet. */
 static size_t
 map_size(const struct cache *cache)
@@ -206,7 +166,7 @@ try_store(struct cache *cache, const char *path)
 	int result = env_open_file(path, MDB_NOSYNC | MDB_NORDAHEAD, map_size(cache), &env);
 	if (result != 0)
 		return result;
-	if (!is_whole(env, path))
+	if (!env_is_whole(env, path))
 		result = MDB_CORRUPTED;
 	if (result == 0 && (result = mdb_txn_begin(env, NULL, 0, &txn)) == 0) {
 		result = open_tables(cache, txn);
@@ -233,7 +193,7 @@ compact(struct cache *cache, const char *path)
 	if (lstat(path, &file) != 0 || (uint64_t)file.st_size < COMPACT_MIN ||
 	    env_open_file(path, MDB_NOSYNC | MDB_RDONLY, map_size(cache), &env) != 0)
 		return;
-	bool known = is_whole(env, path) && mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) == 0;
+	bool known = env_is_whole(env, path) && mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) == 0;
 	if (known) {
 		known = mdb_dbi_open(txn, "meta", 0, &cache->body_meta) == 0 &&
 		        store_counters_get(cache, txn, &counters) == 0;

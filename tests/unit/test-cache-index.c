@@ -114,6 +114,37 @@ test_damaged_index_is_set_aside(void **state)
 	g_free(path);
 }
 
+/* Its pages are read through a map: one that lies behind the end of the file must not be. */
+static void
+test_cut_index_is_set_aside(void **state)
+{
+	struct fixture *f = *state;
+	char *path = g_build_filename(f->state_dir, "index.mdb", NULL), *octets;
+	char *bad = g_strconcat(path, ".bad", NULL);
+	gsize len;
+	must_run(f->cache, put_range, &(struct range){ 1, 2000, 0, 0 });
+	/* Frees pages all over it, so that their list is somewhere too. */
+	for (uint32_t i = 0; i < 20; i++)
+		must_run(f->cache, put_range, &(struct range){ 100 * i + 1, 100 * i + 1, 0, 0 });
+	cache_close(&f->cache);
+	assert_true(g_file_get_contents(path, &octets, &len, NULL));
+	for (gsize kept = len - 1; kept > len / 16; kept -= len / 16) {
+		assert_true(g_file_set_contents(path, octets, (gssize)kept, NULL));
+		unlink(bad);
+		fixture_open(f);
+		unsigned count = count_listed(f->cache, NULL);
+		if (access(bad, F_OK) == 0)
+			assert_int_equal(count, 0);
+		else
+			assert_int_equal(count, 2000);
+		cache_close(&f->cache);
+	}
+	assert_int_equal(access(bad, F_OK), 0);
+	g_free(octets);
+	g_free(bad);
+	g_free(path);
+}
+
 static void
 test_state_dir_that_cannot_be_made(void **state)
 {
@@ -648,6 +679,7 @@ main(void)
 		TEST(test_second_opener_learns_the_pid),
 		TEST(test_another_format_is_refused),
 		TEST(test_damaged_index_is_set_aside),
+		TEST(test_cut_index_is_set_aside),
 		cmocka_unit_test(test_state_dir_that_cannot_be_made),
 		TEST(test_the_root_is_always_there),
 		TEST(test_mailboxes_are_found_every_way),
