@@ -204,7 +204,9 @@ ask_suspects(struct search *search, struct fault *fault)
 	for (guint i = 0; ok && i < suspects->len; i++) {
 		struct known *known = g_ptr_array_index(suspects, i);
 		const struct tree_status *now = status_get(tree, known->raw);
-		bool gone = absence[i] != ABSENCE_NONE;
+		/* What LIST has must be told by its code. */
+		bool listed = g_hash_table_contains(tree->raws, known->raw);
+		bool gone = absence[i] >= (listed ? ABSENCE_SURE : ABSENCE_LIKELY);
 		bool other = now != NULL && !gone &&
 		             ((now->has_uidvalidity && known->uidvalidity != 0 &&
 		               now->uidvalidity != known->uidvalidity) ||

@@ -275,6 +275,28 @@ def left_out_is_not_gone(t):
     equal(state(m, 'Shy'), before, 'as it was')
 
 
+@case
+def refused_is_not_renamed(t):
+    """One that is listed, but can't be asked for, is not what a new one that is like it was."""
+    server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS UNSELECT'))
+    old = server.add_box('Old')
+    old.uidvalidity = 1
+    for n in range(5):
+        old.add(letter(n))
+    m = mount(t, server, ['refresh=1'], expect=['.'])
+    before = state(m, 'Old')
+    with server.lock:
+        old.faults.status = 'NO not today'
+        new = server.add_box('New')
+        new.uidvalidity = 1
+        for n in range(5):
+            new.add(letter(50 + n))
+    need(came(m, 'New'), 'a new one comes')
+    equal(sorted(v[1] for v in state(m, 'New')[1].values()), sorted(x.body for x in new.messages),
+          'with its own messages')
+    equal(state(m, 'Old'), before, 'the old one is as it was')
+
+
 # --- renamed ------------------------------------------------------------------------------
 
 def bodies(log):
