@@ -259,6 +259,16 @@ tree_note(struct tree *tree, enum account_event_kind kind, uint64_t dir_ino, uin
 	g_array_append_val(tree->events, event);
 }
 
+void
+tree_emit(struct tree *tree)
+{
+	for (guint i = 0; i < tree->events->len; i++) {
+		const struct event *event = &g_array_index(tree->events, struct event, i);
+		account_emit(tree->account, event->kind, event->dir_ino, event->ino, event->name);
+	}
+	g_array_set_size(tree->events, 0);
+}
+
 bool
 tree_count_child(struct cache_txn *txn, uint32_t parent, int delta, uint64_t *ino_r,
                  struct fault *fault)
@@ -434,125 +444,6 @@ apply_tree(struct cache_txn *txn, void *data, struct fault *fault)
 	return txn_meta_put(txn, "tree listed", "yes", 3, fault);
 }
 
-/* --- mailboxes that went ------------------------------------------------------------------ */
-
-struct removal {
-	struct tree *tree;
-	uint32_t id;
-};
-
-/* What has sub-mailboxes stays as a directory without messages. */
-static bool
-empty_mailbox(struct cache_txn *txn, struct mailbox_record *record, struct fault *fault)
-{
-	uint32_t space = record->space;
-	record->attrs |= IMAP_ATTR_NOSELECT | IMAP_ATTR_NONEXISTENT;
-	record->space = record->exists = record->messages = record->uidnext = 0;
-	record->uidvalidity = record->highestmodseq = 0;
-	record->listed = false;
-	record->mailboxid = "";
-	record->mtime_ns = MAX(record->mtime_ns + 1, clock_real_ns());
-	return txn_mailbox_put(txn, record, fault) && txn_space_retire(txn, space, fault);
-}
-
-static bool
-remove_run(struct cache_txn *txn, void *data, struct fault *fault)
-{
-	struct removal *removal = data;
-	struct tree *tree = removal->tree;
-	struct mailbox_record record;
-	uint64_t dir_ino = 0;
-	g_array_set_size(tree->events, 0);
-	if (!cache_mailbox_get(cache_txn_view(txn), removal->id, &record))
-		return true;
-	uint32_t space = record.space;
-	uint32_t parent = record.parent;
-	uint64_t ino = record.ino;
-	bool directory = (record.attrs & IMAP_ATTR_NOSELECT) != 0 &&
-	                 g_hash_table_contains(tree->seen, GUINT_TO_POINTER(record.id));
-	if (record.children > 0 || directory) {
-		tree_note(tree, EVENT_LISTING, ino, 0, NULL);
-		return space == 0 || empty_mailbox(txn, &record, fault);
-	}
-	char *name = g_strdup(record.name);
-	bool ok = txn_mailbox_delete(txn, removal->id, fault) &&
-	          txn_space_retire(txn, space, fault) &&
-	          tree_count_child(txn, parent, -1, &dir_ino, fault);
-	if (ok)
-		tree_note(tree, EVENT_MAILBOX_GONE, dir_ino, ino, name);
-	g_free(name);
-	return ok;
-}
-
-static void
-emit_events(struct tree *tree)
-{
-	for (guint i = 0; i < tree->events->len; i++) {
-		const struct event *event = &g_array_index(tree->events, struct event, i);
-		account_emit(tree->account, event->kind, event->dir_ino, event->ino, event->name);
-	}
-	g_array_set_size(tree->events, 0);
-}
-
-/* Which of the missing the server says are not there, asked by name. What LIST has all the same
- * must be told by its code. */
-static bool
-ask_missing(struct tree *tree, bool *gone_r, struct fault *fault)
-{
-	enum absence *absence = g_new0(enum absence, tree->missing->len);
-	struct mailbox_record record;
-	GPtrArray *raws = g_ptr_array_new_with_free_func(g_free);
-	struct cache_view *view = cache_view_begin(tree->account->cache);
-	for (guint i = 0; i < tree->missing->len; i++) {
-		uint32_t id = g_array_index(tree->missing, uint32_t, i);
-		bool known = cache_mailbox_get(view, id, &record);
-		bool nameless = known && (record.raw_len == 0 ||
-		                          ((record.attrs & IMAP_ATTR_NOSELECT) != 0 &&
-		                           record.space == 0));
-		absence[i] = nameless ? ABSENCE_SURE : ABSENCE_NONE;
-		g_ptr_array_add(raws, known && !nameless ? g_strndup(record.raw, record.raw_len) : NULL);
-	}
-	cache_view_end(view);
-	bool ok = status_ask(tree, raws, absence, fault);
-	for (guint i = 0; i < tree->missing->len; i++) {
-		const char *raw = g_ptr_array_index(raws, i);
-		const struct tree_entry *entry = raw != NULL ? g_hash_table_lookup(tree->raws, raw)
-		                                             : NULL;
-		bool listed = entry != NULL && (entry->attrs & IMAP_ATTR_NOSELECT) == 0;
-		gone_r[i] = absence[i] >= (listed ? ABSENCE_SURE : ABSENCE_LIKELY);
-	}
-	g_free(absence);
-	g_ptr_array_free(raws, TRUE);
-	return ok;
-}
-
-static bool
-remove_missing(struct tree *tree, struct fault *fault)
-{
-	bool *gone = g_new0(bool, tree->missing->len + 1);
-	bool ok = tree->missing->len == 0 || ask_missing(tree, gone, fault);
-	for (guint i = 0; ok && i < tree->missing->len; i++) {
-		struct removal removal = { tree, g_array_index(tree->missing, uint32_t, i) };
-		if (!gone[i])
-			continue;
-		ok = cache_run(tree->account->cache, remove_run, &removal, fault);
-		if (!ok)
-			break;
-		struct mailbox_record record;
-		struct cache_view *view = cache_view_begin(tree->account->cache);
-		bool left = cache_mailbox_get(view, removal.id, &record);
-		cache_view_end(view);
-		g_mutex_lock(&tree->account->lock);
-		struct mbox *mbox = work_mbox(tree->account, removal.id);
-		mbox->gone = !left;
-		mbox->complete &= !left;
-		g_mutex_unlock(&tree->account->lock);
-		emit_events(tree);
-	}
-	g_free(gone);
-	return ok;
-}
-
 /* --- all of it ---------------------------------------------------------------------------- */
 
 static void
@@ -602,8 +493,8 @@ tree_run(struct worker *worker, struct fault *fault)
 	}
 	if (ok) {
 		rename_done(&tree);
-		emit_events(&tree);
-		ok = remove_missing(&tree, fault);
+		tree_emit(&tree);
+		ok = absent_remove(&tree, fault);
 	}
 	conn_set_handler(worker->conn, NULL);
 	status_decide(&tree, ok);

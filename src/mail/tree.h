@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the tree of mailboxes share (tree.c, rename.c, status.c);
- * nobody else includes this.
+ * What the files of the tree of mailboxes share (tree.c, absent.c, rename.c,
+ * status.c); nobody else includes this.
  *
- *     tree.c     LIST into the index: what is new, what went
+ *     tree.c     LIST into the index: what is new
+ *     absent.c   what LIST leaves out: what went
  *     rename.c   which of what is new is a mailbox that had another name
  *     status.c   STATUS: which mailboxes changed, so that only those are opened
  *
@@ -73,6 +74,8 @@ struct tree {
 /* To be emitted when the transaction is committed. */
 void tree_note(struct tree *tree, enum account_event_kind kind, uint64_t dir_ino, uint64_t ino,
                const char *name);
+/* Emits what was noted. */
+void tree_emit(struct tree *tree);
 /* A mailbox without a name of its own on the server, which has sub-mailboxes; or one that `entry`
  * describes. */
 bool tree_create(struct cache_txn *txn, struct tree *tree, uint32_t parent, const char *name,
@@ -81,6 +84,11 @@ bool tree_create(struct cache_txn *txn, struct tree *tree, uint32_t parent, cons
  * inode number. */
 bool tree_count_child(struct cache_txn *txn, uint32_t parent, int delta, uint64_t *ino_r,
                       struct fault *fault);
+
+/* --- absent.c -------------------------------------------------------------------------- */
+
+/* Removes those of tree->missing that the server says are not there. False: the line is lost. */
+bool absent_remove(struct tree *tree, struct fault *fault);
 
 /* --- rename.c -------------------------------------------------------------------------- */
 

@@ -276,6 +276,41 @@ def left_out_is_not_gone(t):
 
 
 @case
+def bare_refusals_are_no_proof(t):
+    """A server in trouble lists nothing, or says NO to what is asked of any mailbox."""
+    server = t.add(FakeImap())
+    for name in ('Shy', 'Bold', 'Above/Below'):
+        server.add_box(name).add(letter(1))
+    m = mount(t, server, ['refresh=1'], expect=['.'])
+    names = ('Shy', 'Bold', 'Above/Below')
+    before = {name: state(m, *name.split('/')) for name in names}
+    top = m.ls()
+
+    class Forgetful(dict):
+        listed = ()
+
+        def items(self):
+            return [(k, v) for k, v in super().items() if k in self.listed]
+
+    def looks(count):
+        seen = len(server.received('^LIST'))
+        wait_for(lambda: m.ls() and len(server.received('^LIST')) >= seen + 2 * count, 30, 0.2)
+    with server.lock:
+        server.boxes = Forgetful(server.boxes)
+        server.replies['^STATUS'] = 'NO not today'
+    looks(3)
+    equal(m.ls(), top, 'nothing goes while LIST is empty')
+    server.boxes.listed = [name for name in server.boxes if name != 'Shy']
+    looks(3)
+    equal(m.ls(), top, 'nor while nothing can be asked for')
+    del server.replies['^STATUS']
+    looks(3)
+    equal({name: state(m, *name.split('/')) for name in names}, before, 'it was as it is')
+    server.replies['^STATUS "?Shy'] = 'NO not you'
+    check(gone(m, 'Shy'), 'what is refused alone goes')
+
+
+@case
 def refused_is_not_renamed(t):
     """One that is listed, but can't be asked for, is not what a new one that is like it was."""
     server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS UNSELECT'))
