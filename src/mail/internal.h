@@ -172,6 +172,9 @@ bool tree_run(struct worker *worker, struct fault *fault);  /* tree.c */
  * counts as synced where nothing changed. Either ends its refresh_waits. `waiting`: somebody waits
  * for it, it is not only polled. Lock held. */
 void tree_want_look(struct account *account, struct mbox *mbox, bool waiting);
+/* Asks by STATUS, in one go, and removes from the mailboxes (ids, the table's keys) those that have
+ * lost nothing since the index was last in step with them. False: the line is lost. */
+bool status_drop_unchanged(struct worker *worker, GHashTable *mailboxes, struct fault *fault);
 
 /* --- fetch.c --------------------------------------------------------------------------- */
 

@@ -82,7 +82,8 @@ relatives_look(struct sync *sync, GHashTable *mailboxes, struct fault *fault)
 }
 
 /* A mailbox that is listed for the first time shows messages as they come: so what others have
- * lost is found out before, of those that were not looked at lately. */
+ * lost is found out before, of those that were not looked at lately. Most have not changed, which
+ * STATUS tells of all of them at once. */
 bool
 relatives_look_all(struct sync *sync, struct fault *fault)
 {
@@ -93,7 +94,8 @@ relatives_look_all(struct sync *sync, struct fault *fault)
 	int64_t refresh = (int64_t)account->config.refresh_s * CLOCK_SEC;
 	g_mutex_lock(&account->lock);
 	g_hash_table_iter_init(&iter, account->mboxes);
-	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+	while (g_hash_table_size(mailboxes) < RELATIVES_MAX &&
+	       g_hash_table_iter_next(&iter, NULL, &value)) {
 		const struct mbox *mbox = value;
 		if (mbox->id != ROOT_MAILBOX && mbox->id != sync->id && mbox->complete &&
 		    !mbox->gone && mbox->used_ns != 0 &&
@@ -101,7 +103,9 @@ relatives_look_all(struct sync *sync, struct fault *fault)
 			g_hash_table_add(mailboxes, GUINT_TO_POINTER(mbox->id));
 	}
 	g_mutex_unlock(&account->lock);
-	bool ok = relatives_look(sync, mailboxes, fault);
+	bool ok = g_hash_table_size(mailboxes) == 0 ||
+	          (status_drop_unchanged(sync->worker, mailboxes, fault) &&
+	           relatives_look(sync, mailboxes, fault));
 	g_hash_table_destroy(mailboxes);
 	return ok;
 }

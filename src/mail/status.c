@@ -304,6 +304,76 @@ status_ask_wanted(struct tree *tree, struct fault *fault)
 	return ok;
 }
 
+/* --- what others have lost ---------------------------------------------------------------- */
+
+static void
+on_response(void *ctx, const struct imap_response *response)
+{
+	if (imap_response_type(response) == IMAP_TYPE_STATUS)
+		status_take(ctx, response);
+}
+
+/* As many as there were, and none came: none went. */
+static bool
+has_lost_nothing(const struct mailbox_record *record, const struct tree_status *status)
+{
+	return status != NULL && status->has_messages && status->messages == record->exists &&
+	       status->has_uidnext && status->uidnext == record->uidnext &&
+	       status->has_uidvalidity && status->uidvalidity == record->uidvalidity;
+}
+
+static void
+drop_those(struct tree *tree, GHashTable *mailboxes)
+{
+	struct mailbox_record record;
+	GHashTableIter iter;
+	gpointer key;
+	struct cache_view *view = cache_view_begin(tree->account->cache);
+	g_mutex_lock(&tree->account->lock);
+	g_hash_table_iter_init(&iter, mailboxes);
+	while (g_hash_table_iter_next(&iter, &key, NULL)) {
+		struct mbox *mbox = work_mbox(tree->account, GPOINTER_TO_UINT(key));
+		if (!cache_mailbox_get(view, mbox->id, &record))
+			continue;
+		char *raw = g_strndup(record.raw, record.raw_len);
+		const struct tree_status *status = status_get(tree, raw);
+		g_free(raw);
+		if (has_lost_nothing(&record, status)) {
+			mbox->removed_ns = MAX(mbox->removed_ns, status->asked_ns);
+			g_hash_table_iter_remove(&iter);
+		}
+	}
+	g_mutex_unlock(&tree->account->lock);
+	cache_view_end(view);
+}
+
+bool
+status_drop_unchanged(struct worker *worker, GHashTable *mailboxes, struct fault *fault)
+{
+	struct tree tree = { .worker = worker, .account = worker->account,
+		             .statuses = status_table() };
+	const struct conn_handler handler = { .ctx = &tree, .untagged = on_response };
+	GPtrArray *raws = g_ptr_array_new_with_free_func(g_free);
+	struct mailbox_record record;
+	GHashTableIter iter;
+	gpointer key;
+	struct cache_view *view = cache_view_begin(worker->account->cache);
+	g_hash_table_iter_init(&iter, mailboxes);
+	while (g_hash_table_iter_next(&iter, &key, NULL))
+		if (GPOINTER_TO_UINT(key) != worker->selected &&
+		    cache_mailbox_get(view, GPOINTER_TO_UINT(key), &record) && record.raw_len > 0)
+			g_ptr_array_add(raws, g_strndup(record.raw, record.raw_len));
+	cache_view_end(view);
+	conn_set_handler(worker->conn, &handler);
+	bool ok = status_ask(&tree, raws, NULL, fault);
+	conn_set_handler(worker->conn, NULL);
+	if (ok)
+		drop_those(&tree, mailboxes);
+	g_ptr_array_free(raws, TRUE);
+	g_hash_table_destroy(tree.statuses);
+	return ok;
+}
+
 /* --- deciding ----------------------------------------------------------------------------- */
 
 /* Whether the index is what STATUS tells of. Lock held. */

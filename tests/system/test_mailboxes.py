@@ -211,6 +211,27 @@ def broken_list_status(t):
         server.stop()
 
 
+def slow(count, seconds, pattern='.'):
+    """A server with that many mailboxes, that takes its time for the commands that match."""
+    server = FakeImap(capabilities='IMAP4rev1 UIDPLUS UNSELECT CONDSTORE ESEARCH')
+    for n in range(count):
+        server.add_box('Box%02d' % n).add(letter(n))
+    server.before = lambda _, line: re.match(pattern, line) and time.sleep(seconds)
+    return server
+
+
+@case
+def first_listings_open_no_others(t):
+    """While many are listed for the first time, those that were are not opened again and again."""
+    server = t.add(slow(50, 0.03))
+    m = mount(t, server, ['refresh=1'])
+    first = walk(m)
+    equal(sum(len(f) for f in first.values()), 50, 'all are listed')
+    opened = len(server.received('^(SELECT|EXAMINE)'))
+    print('      %d mailboxes opened, %d STATUS' % (opened, len(server.received('^STATUS'))))
+    check(opened < 150, 'few are opened twice', opened)
+
+
 # --- new, deleted -------------------------------------------------------------------------
 
 @case
