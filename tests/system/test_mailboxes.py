@@ -232,6 +232,24 @@ def first_listings_open_no_others(t):
     check(opened < 150, 'few are opened twice', opened)
 
 
+@case
+def slow_looks_are_not_waited_for(t):
+    """STATUS of all takes longer than a listing may wait: so none does, from the second on."""
+    server = t.add(slow(40, 0.05, 'STATUS'))
+    m = mount(t, server, ['refresh=1'])
+    first = walk(m)
+    time.sleep(1.5)
+    walk(m)  # now it is known how long they take
+    wait_for(lambda: len(server.received('^STATUS')) >= 40, 30)
+    time.sleep(1.5)
+    before = len(server.received('^STATUS'))
+    equal(walk(m), first, 'a walk shows what is known')
+    asked = len(server.received('^STATUS')) - before
+    check(asked <= 120, 'and is over before two looks are', asked)
+    server.boxes['Box33'].add(letter(100))
+    check(wait_for(lambda: len(walk(m)['Box33']) == 2, 30, 0.3), 'what is new shows up')
+
+
 # --- new, deleted -------------------------------------------------------------------------
 
 @case
