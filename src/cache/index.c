@@ -24,6 +24,7 @@
 
 #define FORMAT       2u
 #define FORMAT_FIRST 1u /* without ident and tomb, which are added */
+#define UPGRADE_STEP 5000u /* messages in one transaction */
 
 #define TABLE(view, table) \
 	(atomic_load_explicit(&(view)->cache, memory_order_relaxed)->table)
@@ -84,38 +85,68 @@ open_tables(struct cache *cache, MDB_txn *txn)
 	return 0;
 }
 
-/* An index of the first format has all but the identities. */
+/* The rows that lead to a message by its identities, if it has any. */
 static int
-upgrade(struct cache *cache, MDB_txn *txn)
+put_idents(struct cache *cache, MDB_txn *txn, const struct message_record *record)
+{
+	struct ident_keys keys;
+	ident_keys(record, &keys);
+	MDB_val row = VAL(keys.emailid, keys.emailid_len + 8), none = VAL(NULL, 0);
+	int result = keys.emailid_len > 0 ? mdb_put(txn, cache->ident, &row, &none, 0) : 0;
+	row = VAL(keys.header, keys.header_len + 8);
+	if (result == 0 && keys.header_len > 0)
+		result = mdb_put(txn, cache->ident, &row, &none, 0);
+	return result;
+}
+
+/* The messages at and behind `at`, which moves on. MDB_NOTFOUND: those were the last ones. */
+static int
+upgrade_some(struct cache *cache, MDB_txn *txn, unsigned char at[8])
 {
 	MDB_cursor *cursor;
-	MDB_val key, value;
-	uint64_t format = FORMAT;
+	MDB_val key = VAL(at, 8), value;
 	int result = mdb_cursor_open(txn, cache->message, &cursor);
 	if (result != 0)
 		return result;
-	while ((result = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+	result = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+	for (unsigned i = 0; result == 0 && i < UPGRADE_STEP; i++) {
 		struct message_record record;
-		struct ident_keys keys;
-		if (key.mv_size != 8 ||
-		    !message_decode((struct octets){ value.mv_data, value.mv_size }, &record))
-			continue;
-		record.space = key_get_u32(key.mv_data);
-		record.recno = key_get_u32((const unsigned char *)key.mv_data + 4);
-		ident_keys(&record, &keys);
-		MDB_val row = VAL(keys.emailid, keys.emailid_len + 8), none = VAL(NULL, 0);
-		if (keys.emailid_len > 0 &&
-		    (result = mdb_put(txn, cache->ident, &row, &none, 0)) != 0)
-			break;
-		row = VAL(keys.header, keys.header_len + 8);
-		if (keys.header_len > 0 &&
-		    (result = mdb_put(txn, cache->ident, &row, &none, 0)) != 0)
-			break;
+		if (key.mv_size == 8 &&
+		    message_decode((struct octets){ value.mv_data, value.mv_size }, &record)) {
+			record.space = key_get_u32(key.mv_data);
+			record.recno = key_get_u32((const unsigned char *)key.mv_data + 4);
+			result = put_idents(cache, txn, &record);
+		}
+		if (result == 0)
+			result = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
 	}
+	if (result == 0 && key.mv_size == 8)
+		memcpy(at, key.mv_data, 8);
 	mdb_cursor_close(cursor);
-	if (result != MDB_NOTFOUND)
-		return result;
-	return env_meta_put(txn, cache->meta, "format", &format, sizeof format);
+	return result;
+}
+
+/* An index of the first format has all but the identities. What is cut off is done again. */
+static int
+upgrade(struct cache *cache)
+{
+	unsigned char at[8] = { 0 };
+	uint64_t format = FORMAT;
+	int result = 0;
+	for (bool more = true; result == 0 && more;) {
+		MDB_txn *txn;
+		if ((result = mdb_txn_begin(cache->env, NULL, 0, &txn)) != 0)
+			break;
+		result = upgrade_some(cache, txn, at);
+		more = result == 0;
+		if (result == MDB_NOTFOUND)
+			result = env_meta_put(txn, cache->meta, "format", &format, sizeof format);
+		if (result == 0)
+			result = mdb_txn_commit(txn);
+		else
+			mdb_txn_abort(txn);
+	}
+	return result;
 }
 
 int
@@ -136,11 +167,7 @@ index_open_tables(struct cache *cache, struct fault *fault)
 		result = create(cache, txn);
 		format = FORMAT;
 	}
-	if (result == 0 && format == FORMAT_FIRST) {
-		result = upgrade(cache, txn);
-		format = FORMAT;
-	}
-	if (result == 0 && format != FORMAT) {
+	if (result == 0 && format != FORMAT && format != FORMAT_FIRST) {
 		mdb_txn_abort(txn);
 		fault_set(fault, FAULT_CACHE,
 		          "the cache was written by another version of imapfs (format %u); use "
@@ -157,6 +184,8 @@ index_open_tables(struct cache *cache, struct fault *fault)
 		mdb_txn_abort(txn);
 	else
 		result = mdb_txn_commit(txn);
+	if (result == 0 && format == FORMAT_FIRST)
+		result = upgrade(cache);
 	if (result != 0)
 		env_fault(fault, result, "the index can't be opened");
 	return result;

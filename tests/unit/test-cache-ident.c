@@ -585,6 +585,37 @@ test_the_first_format_is_taken_over(void **state)
 	must_check(f->cache);
 }
 
+static uint64_t
+last_txn(const struct fixture *f)
+{
+	MDB_txn *txn;
+	MDB_env *env = open_raw(f, &txn);
+	MDB_envinfo info;
+	assert_int_equal(mdb_env_info(env, &info), 0);
+	close_raw(env, txn);
+	return info.me_last_txnid;
+}
+
+/* In steps, since what a transaction changes is in memory until its end. */
+static void
+test_a_large_index_is_taken_over_in_steps(void **state)
+{
+	struct fixture *f = *state;
+	struct cache_place places[2];
+	for (uint32_t from = 1; from <= 20000; from += 5000)
+		must_run(f->cache, put_range, &(struct range){ from, from + 4999, 0, 0 });
+	cache_close(&f->cache);
+	make_first_format(f);
+	uint64_t before = last_txn(f);
+	fixture_open(f);
+	must_check(f->cache);
+	for (uint32_t uid = 1; uid <= 20000; uid++)
+		assert_int_equal(find_as(f->cache, CACHE_IDENT_EMAILID, uid, places), 1);
+	cache_close(&f->cache);
+	assert_true(last_txn(f) >= before + 5);
+	fixture_open(f);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, fixture_setup, fixture_teardown)
 
 int
@@ -602,6 +633,7 @@ main(void)
 		TEST(test_a_generation_may_be_given_up),
 		TEST(test_retired_spaces_are_reaped),
 		TEST(test_the_first_format_is_taken_over),
+		TEST(test_a_large_index_is_taken_over_in_steps),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
