@@ -241,7 +241,7 @@ txn_tombs_expire(struct cache_txn *txn, bool *more_r, struct fault *fault)
 	unsigned count = 0;
 	MDB_cursor *cursor;
 	MDB_val key, value;
-	int64_t before = clock_real_ns() - TOMB_LIFE_NS, buried_ns;
+	int64_t now = clock_real_ns(), before = now - TOMB_LIFE_NS, buried_ns;
 	*more_r = false;
 	if (mdb_cursor_open(txn->txn, txn->cache->tomb, &cursor) != 0)
 		return true;
@@ -249,7 +249,8 @@ txn_tombs_expire(struct cache_txn *txn, bool *more_r, struct fault *fault)
 		if (key.mv_size != 8 || value.mv_size < sizeof buried_ns)
 			continue;
 		memcpy(&buried_ns, value.mv_data, sizeof buried_ns);
-		if (buried_ns < before)
+		/* Or buried by a clock that went wrong. */
+		if (buried_ns < before || buried_ns > now + TOMB_LIFE_NS)
 			old[count++] = key_get_u64(key.mv_data);
 	}
 	mdb_cursor_close(cursor);

@@ -347,12 +347,13 @@ test_tombstones_last_a_day(void **state)
 	uint64_t inos[2];
 	const int64_t hour = 3600 * CLOCK_SEC;
 	must_run(f->cache, put_range, &(struct range){ 1, 5, 0, 0 });
-	for (uint32_t uid = 1; uid <= 4; uid++)
+	for (uint32_t uid = 1; uid <= 5; uid++)
 		must_run(f->cache, bury, &(struct burial){ uid, 9, uid, 1 });
 	cache_close(&f->cache);
 	make_older(f, 1001, 23 * hour);
 	make_older(f, 1002, 25 * hour);
 	make_older(f, 1004, 1000 * hour);
+	make_older(f, 1005, -1000 * hour); /* the clock was wrong */
 	fixture_open(f);
 	for (int i = 0; i < 1000 && tomb_is_there(f->cache, 1002); i++)
 		usleep(10000);
@@ -360,6 +361,7 @@ test_tombstones_last_a_day(void **state)
 	assert_false(tomb_is_there(f->cache, 1002));
 	assert_true(tomb_is_there(f->cache, 1003));
 	assert_false(tomb_is_there(f->cache, 1004));
+	assert_false(tomb_is_there(f->cache, 1005));
 	must_check(f->cache);
 	record = like(2, emailid);
 	struct cache_view *view = cache_view_begin(f->cache);
