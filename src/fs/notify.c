@@ -27,12 +27,7 @@ struct dir {
 	bool listing, overflow;
 	unsigned count;
 	struct item *first, **last;
-};
-
-/* What waits for one inode. */
-struct node_event {
-	uint64_t ino;
-	bool data;
+	GArray *attrs; /* inodes; or NULL */
 };
 
 struct notifier {
@@ -42,8 +37,8 @@ struct notifier {
 	pthread_mutex_t lock;      /* guards the rest */
 	pthread_cond_t cond;
 	bool stopping, kicked;
-	GHashTable *dirs; /* inode -> struct dir */
-	GArray *nodes;
+	GHashTable *dirs;  /* inode -> struct dir */
+	GArray *data;      /* inodes whose octets are others */
 };
 
 static void
@@ -55,6 +50,8 @@ dir_free(gpointer data)
 		dir->first = item->next;
 		g_free(item);
 	}
+	if (dir->attrs != NULL)
+		g_array_free(dir->attrs, TRUE);
 	g_free(dir);
 }
 
@@ -90,10 +87,12 @@ add_entry(struct notifier *notifier, const struct account_event *event, bool gon
 }
 
 static void
-add_node(struct notifier *notifier, uint64_t ino, bool data)
+add_attr(struct notifier *notifier, const struct account_event *event)
 {
-	const struct node_event node = { ino, data };
-	g_array_append_val(notifier->nodes, node);
+	struct dir *dir = dir_get(notifier, event->dir_ino);
+	if (dir->attrs == NULL)
+		dir->attrs = g_array_new(FALSE, FALSE, sizeof event->ino);
+	g_array_append_val(dir->attrs, event->ino);
 }
 
 void
@@ -117,10 +116,10 @@ notifier_event(struct notifier *notifier, const struct account_event *event)
 		dir_get(notifier, event->dir_ino)->listing = true;
 		break;
 	case EVENT_MESSAGE_ATTR:
-		add_node(notifier, event->ino, false);
+		add_attr(notifier, event);
 		break;
 	case EVENT_MESSAGE_DATA:
-		add_node(notifier, event->ino, true);
+		g_array_append_val(notifier->data, event->ino);
 		break;
 	}
 	notifier->kicked = true;
@@ -140,17 +139,28 @@ notifier_kick(struct notifier *notifier)
 /* --- the thread ------------------------------------------------------------------------ */
 
 static void
-tell_nodes(struct notifier *notifier, GArray *nodes)
+tell_data(struct notifier *notifier, GArray *inodes)
+{
+	for (guint i = 0; i < inodes->len; i++)
+		notifier->sink.data(notifier->sink.ctx, g_array_index(inodes, uint64_t, i));
+	g_array_free(inodes, TRUE);
+}
+
+/* False: the directory is busy. */
+static bool
+tell_attrs(struct notifier *notifier, struct dir *dir)
 {
 	const struct notify_sink *sink = &notifier->sink;
-	for (guint i = 0; i < nodes->len; i++) {
-		const struct node_event *node = &g_array_index(nodes, struct node_event, i);
-		if (node->data)
-			sink->data(sink->ctx, node->ino);
-		else
-			sink->attr(sink->ctx, node->ino);
-	}
-	g_array_free(nodes, TRUE);
+	if (dir->attrs == NULL)
+		return true;
+	if (sink->busy(sink->ctx, dir->ino))
+		return false;
+	sink->settle(sink->ctx, dir->ino);
+	for (guint i = 0; i < dir->attrs->len; i++)
+		sink->attr(sink->ctx, g_array_index(dir->attrs, uint64_t, i));
+	g_array_free(dir->attrs, TRUE);
+	dir->attrs = NULL;
+	return true;
 }
 
 /* Stops where the directory becomes busy. True: all was told. */
@@ -161,6 +171,8 @@ tell_dir(struct notifier *notifier, struct dir *dir)
 	if (dir->listing)
 		sink->listing(sink->ctx, dir->ino);
 	dir->listing = false;
+	if (!tell_attrs(notifier, dir))
+		return false;
 	while (dir->first != NULL) {
 		struct item *item = dir->first;
 		if (sink->busy(sink->ctx, dir->ino))
@@ -190,6 +202,12 @@ put_back(struct notifier *notifier, struct dir *dir)
 		dir->listing |= newer->listing;
 		dir->overflow |= newer->overflow;
 		dir->count += newer->count;
+		if (dir->attrs == NULL) {
+			dir->attrs = newer->attrs;
+			newer->attrs = NULL;
+		} else if (newer->attrs != NULL) {
+			g_array_append_vals(dir->attrs, newer->attrs->data, newer->attrs->len);
+		}
 		if (newer->first != NULL) {
 			*dir->last = newer->first;
 			dir->last = newer->last;
@@ -249,10 +267,10 @@ notifier_thread(void *data)
 		if (!notifier->kicked && left)
 			wait_busy(notifier);
 		notifier->kicked = false;
-		GArray *nodes = notifier->nodes;
-		notifier->nodes = g_array_new(FALSE, FALSE, sizeof(struct node_event));
+		GArray *data_inodes = notifier->data;
+		notifier->data = g_array_new(FALSE, FALSE, sizeof(uint64_t));
 		pthread_mutex_unlock(&notifier->lock);
-		tell_nodes(notifier, nodes);
+		tell_data(notifier, data_inodes);
 		pthread_mutex_lock(&notifier->lock);
 		left = !notifier->stopping && tell_dirs(notifier);
 	}
@@ -269,7 +287,7 @@ notifier_new(const struct notify_sink *sink)
 	pthread_mutex_init(&notifier->stop_lock, NULL);
 	pthread_cond_init(&notifier->cond, NULL);
 	notifier->dirs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, dir_free);
-	notifier->nodes = g_array_new(FALSE, FALSE, sizeof(struct node_event));
+	notifier->data = g_array_new(FALSE, FALSE, sizeof(uint64_t));
 	notifier->thread = g_thread_new("notify", notifier_thread, notifier);
 	return notifier;
 }
@@ -296,7 +314,7 @@ notifier_free(struct notifier **notifier)
 		return;
 	notifier_stop(n);
 	g_hash_table_destroy(n->dirs);
-	g_array_free(n->nodes, TRUE);
+	g_array_free(n->data, TRUE);
 	pthread_mutex_destroy(&n->lock);
 	pthread_mutex_destroy(&n->stop_lock);
 	pthread_cond_destroy(&n->cond);

@@ -7,6 +7,11 @@
  * request and holds no lock while it calls; each directory has a queue of its
  * own, and is passed over while a call in it is parked.
  *
+ * A LOOKUP or READDIRPLUS that was answered before a change may reach the kernel after
+ * the word of it. For entries the kernel's lock on the directory keeps that in order. Attributes
+ * of an inode that the kernel does not know yet have no such guard, so the answers that are under
+ * way in the directory are waited for before (settle).
+ *
  * Of many events of one directory the listing is invalidated once. Where more than
  * NOTIFY_QUEUE_MAX entries wait, all of the directory's are invalidated at once,
  * since the kernel may have been told to keep them for a long time.
@@ -26,6 +31,8 @@ struct notify_sink {
 	void *ctx;
 	/* A call that holds the directory's lock is waiting for the network. */
 	bool (*busy)(void *ctx, uint64_t dir_ino);
+	/* Returns when what was answered in the directory before has reached the kernel. */
+	void (*settle)(void *ctx, uint64_t dir_ino);
 	void (*attr)(void *ctx, uint64_t ino);
 	void (*data)(void *ctx, uint64_t ino);
 	void (*listing)(void *ctx, uint64_t dir_ino);

@@ -18,6 +18,36 @@ sink_busy(void *ctx, uint64_t dir_ino)
 	return park_lot_busy(fs->parks, dir_ino);
 }
 
+/*
+ * Entries are left alone while the directory is listed for the first time: lookups that wait there
+ * hold its lock, and no answer that a name is missing was given for the kernel to keep.
+ */
+static bool
+entries_known(struct fs *fs, uint64_t dir_ino)
+{
+	struct node dir;
+	struct tree_state state = { .complete = true };
+	struct cache_view *view = cache_view_begin(fs->cache);
+	bool found = node_get(view, dir_ino, &dir) && !dir.is_message;
+	uint32_t id = found ? dir.mailbox.id : ROOT_MAILBOX;
+	bool selectable = found && node_selectable(&dir.mailbox);
+	cache_view_end(view);
+	if (found)
+		tree_state_get(fs->account, id, selectable, &state);
+	return state.complete;
+}
+
+/* Takes the directory's lock, which LOOKUP and READDIR hold until their answer is taken in; there is
+ * no entry of that name. */
+static void
+sink_settle(void *ctx, uint64_t dir_ino)
+{
+	struct fs *fs = ctx;
+	static const char nothing[] = "\1";
+	if (entries_known(fs, dir_ino))
+		fuse_lowlevel_notify_inval_entry(fs->session, dir_ino, nothing, strlen(nothing));
+}
+
 static void
 sink_attr(void *ctx, uint64_t ino)
 {
@@ -38,31 +68,33 @@ sink_data(void *ctx, uint64_t ino)
 	fuse_lowlevel_notify_inval_inode(fs->session, ino, 0, 0);
 }
 
+/* The directory above, 0: there is none. *name_r: what it has there, to be freed. */
+static uint64_t
+parent_of(struct fs *fs, uint64_t dir_ino, char **name_r)
+{
+	struct node dir;
+	struct mailbox_record parent;
+	struct cache_view *view = cache_view_begin(fs->cache);
+	bool found = node_get(view, dir_ino, &dir) && !dir.is_message && dir_ino != ROOT_INO &&
+	             cache_mailbox_get(view, dir.mailbox.parent, &parent);
+	uint64_t parent_ino = found ? parent.ino : 0;
+	*name_r = found ? g_strdup(dir.mailbox.name) : NULL;
+	cache_view_end(view);
+	return parent_ino;
+}
+
+/* The directory's own attributes change too. */
 static void
 sink_listing(void *ctx, uint64_t dir_ino)
 {
 	struct fs *fs = ctx;
+	char *name;
+	uint64_t parent = parent_of(fs, dir_ino, &name);
+	if (parent != 0 && !park_lot_busy(fs->parks, parent))
+		sink_settle(fs, parent);
 	tree_notes_forget(fs->notes, dir_ino);
 	fuse_lowlevel_notify_inval_inode(fs->session, dir_ino, 0, 0);
-}
-
-/*
- * Entries are left alone while the directory is listed for the first time: lookups that wait there
- * hold its lock, and no answer that a name is missing was given for the kernel to keep.
- */
-static bool
-entries_known(struct fs *fs, uint64_t dir_ino)
-{
-	struct node dir;
-	struct tree_state state = { .complete = true };
-	struct cache_view *view = cache_view_begin(fs->cache);
-	bool found = node_get(view, dir_ino, &dir) && !dir.is_message;
-	uint32_t id = found ? dir.mailbox.id : ROOT_MAILBOX;
-	bool selectable = found && node_selectable(&dir.mailbox);
-	cache_view_end(view);
-	if (found)
-		tree_state_get(fs->account, id, selectable, &state);
-	return state.complete;
+	g_free(name);
 }
 
 /* A directory's own entry leads to all below it: without it they are looked up anew. */
@@ -70,16 +102,10 @@ static void
 sink_entries(void *ctx, uint64_t dir_ino)
 {
 	struct fs *fs = ctx;
-	struct node dir;
-	struct mailbox_record parent;
-	struct cache_view *view = cache_view_begin(fs->cache);
-	bool found = node_get(view, dir_ino, &dir) && !dir.is_message && dir_ino != ROOT_INO &&
-	             cache_mailbox_get(view, dir.mailbox.parent, &parent);
-	uint64_t parent_ino = found ? parent.ino : 0;
-	char *name = found ? g_strdup(dir.mailbox.name) : NULL;
-	cache_view_end(view);
-	if (found)
-		fuse_lowlevel_notify_inval_entry(fs->session, parent_ino, name, strlen(name));
+	char *name;
+	uint64_t parent = parent_of(fs, dir_ino, &name);
+	if (parent != 0)
+		fuse_lowlevel_notify_inval_entry(fs->session, parent, name, strlen(name));
 	g_free(name);
 }
 
@@ -109,6 +135,7 @@ sink_entry_gone(void *ctx, uint64_t dir_ino, uint64_t ino, const char *name)
 
 const struct notify_sink ops_notify_sink = {
 	.busy = sink_busy,
+	.settle = sink_settle,
 	.attr = sink_attr,
 	.data = sink_data,
 	.listing = sink_listing,

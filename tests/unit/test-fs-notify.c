@@ -44,6 +44,12 @@ busy(void *ctx, uint64_t dir_ino)
 }
 
 static void
+settle(void *ctx, uint64_t dir_ino)
+{
+	tell(ctx, "settle %d\n", (int)dir_ino);
+}
+
+static void
 attr(void *ctx, uint64_t ino)
 {
 	tell(ctx, "attr %d\n", (int)ino);
@@ -89,8 +95,8 @@ told_init(struct told *told)
 static struct notifier *
 start(struct told *told)
 {
-	const struct notify_sink sink = { told, busy, attr, data, listing, entries, entry_new,
-		                           entry_gone };
+	const struct notify_sink sink = { told, busy, settle, attr, data, listing, entries,
+		                           entry_new, entry_gone };
 	return notifier_new(&sink);
 }
 
@@ -127,21 +133,21 @@ test_kinds(void **state)
 	told_init(&told);
 	struct notifier *notifier = start(&told);
 	send(notifier, EVENT_MESSAGE_ATTR, 2, 20, NULL);
-	assert_true(await(&told, 1));
-	send(notifier, EVENT_MESSAGE_DATA, 2, 21, NULL);
 	assert_true(await(&told, 2));
+	send(notifier, EVENT_MESSAGE_DATA, 2, 21, NULL);
+	assert_true(await(&told, 3));
 	send(notifier, EVENT_MESSAGE_GONE, 2, 22, "a");
-	assert_true(await(&told, 4));
+	assert_true(await(&told, 5));
 	send(notifier, EVENT_MESSAGE_NEW, 2, 23, "b");
-	assert_true(await(&told, 6));
-	send(notifier, EVENT_LISTING, 3, 0, NULL);
 	assert_true(await(&told, 7));
+	send(notifier, EVENT_LISTING, 3, 0, NULL);
+	assert_true(await(&told, 8));
 	send(notifier, EVENT_MAILBOX_GONE, 1, 3, "box");
-	assert_true(await(&told, 9));
+	assert_true(await(&told, 10));
 	notifier_stop(notifier);
 	send(notifier, EVENT_MAILBOX_NEW, 1, 3, "late");
 	assert_string_equal(told.text->str,
-	                    "attr 20\ndata 21\nlisting 2\ngone 2 22 a\nlisting 2\nnew 2 b\n"
+	                    "settle 2\nattr 20\ndata 21\nlisting 2\ngone 2 22 a\nlisting 2\nnew 2 b\n"
 	                    "listing 3\nlisting 1\ngone 1 3 box\n");
 	release(&told, &notifier);
 }
@@ -170,6 +176,30 @@ test_busy(void **state)
 	const char *first = strstr(told.text->str, "gone 2 22 a");
 	assert_non_null(first);
 	assert_non_null(strstr(first, "gone 2 24 b"));
+	release(&told, &notifier);
+}
+
+/* Attributes too: what is being answered there would be newer for the kernel. */
+static void
+test_busy_attributes(void **state)
+{
+	struct told told;
+	(void)state;
+	told_init(&told);
+	atomic_store(&told.busy, 2);
+	struct notifier *notifier = start(&told);
+	send(notifier, EVENT_MESSAGE_ATTR, 2, 20, NULL);
+	send(notifier, EVENT_MESSAGE_ATTR, 4, 40, NULL);
+	assert_true(await(&told, 2));
+	send(notifier, EVENT_MESSAGE_ATTR, 2, 21, NULL);
+	send(notifier, EVENT_MESSAGE_ATTR, 4, 41, NULL);
+	assert_true(await(&told, 4));
+	assert_string_equal(told.text->str, "settle 4\nattr 40\nsettle 4\nattr 41\n");
+	atomic_store(&told.busy, 0);
+	notifier_kick(notifier);
+	assert_true(await(&told, 7));
+	notifier_stop(notifier);
+	assert_non_null(strstr(told.text->str, "settle 2\nattr 20\nattr 21\n"));
 	release(&told, &notifier);
 }
 
@@ -216,6 +246,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_busy),
+		cmocka_unit_test(test_busy_attributes),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_stop),
 	};
