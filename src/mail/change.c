@@ -22,25 +22,36 @@
 
 /* --- recording ---------------------------------------------------------------------------- */
 
-/* removed: so many messages are no longer in it. */
+/* removed: so many messages are no longer in it. changed: others are listed now. */
 static bool
-touch_mailbox(struct cache_txn *txn, uint32_t id, unsigned removed, struct fault *fault)
+touch_mailbox(struct cache_txn *txn, uint32_t id, unsigned removed, bool changed,
+              struct fault *fault)
 {
 	struct mailbox_record record;
-	if (!cache_mailbox_get(cache_txn_view(txn), id, &record))
+	if ((removed == 0 && !changed) || !cache_mailbox_get(cache_txn_view(txn), id, &record))
 		return true;
-	record.mtime_ns = MAX(record.mtime_ns + 1, clock_real_ns());
+	if (changed)
+		record.mtime_ns = MAX(record.mtime_ns + 1, clock_real_ns());
 	record.messages -= MIN(removed, record.messages);
 	return txn_mailbox_put(txn, &record, fault);
 }
+
+struct recorded {
+	struct account *account;
+	struct journal_record journal;
+	uint64_t dir_ino; /* of the directory that has another listing now, or 0 */
+};
 
 /* The intent and what it hides are one transaction. */
 static bool
 record_run(struct cache_txn *txn, void *data, struct fault *fault)
 {
-	const struct journal_record *journal = data;
+	struct recorded *recorded = data;
+	const struct journal_record *journal = &recorded->journal;
 	struct message_record record;
+	struct mailbox_record dir;
 	uint32_t mailbox;
+	recorded->dir_ino = 0;
 	if (!txn_journal_put(txn, journal, fault))
 		return false;
 	if (!cache_message_by_ino(cache_txn_view(txn), journal->ino, &mailbox, &record))
@@ -48,20 +59,25 @@ record_run(struct cache_txn *txn, void *data, struct fault *fault)
 	if (journal->kind == JOURNAL_DELETE) {
 		record.state |= MESSAGE_HIDDEN;
 		cache_hide_recorded(txn, journal->ino);
+		if (cache_mailbox_get(cache_txn_view(txn), mailbox, &dir))
+			recorded->dir_ino = dir.ino;
 	} else {
 		record.flags = (record.flags | journal->flags_add) & ~journal->flags_remove;
 	}
 	return txn_message_put(txn, mailbox, &record, fault) &&
-	       (journal->kind != JOURNAL_DELETE || touch_mailbox(txn, mailbox, 0, fault));
+	       touch_mailbox(txn, mailbox, 0, journal->kind == JOURNAL_DELETE, fault);
 }
 
 static void
 record_done(void *data, const struct fault *fault)
 {
+	struct recorded *recorded = data;
 	if (fault != NULL)
-		log_error("a change could not be written down, and is lost if the program ends before "
-		          "the server has it: %s", fault->text);
-	g_free(data);
+		log_error("a change could not be written down, and is lost if the program ends "
+		          "before the server has it: %s", fault->text);
+	else if (recorded->dir_ino != 0) /* the kernel may have asked for its mtime meanwhile */
+		account_emit(recorded->account, EVENT_LISTING, recorded->dir_ino, 0, NULL);
+	g_free(recorded);
 }
 
 /* Takes the message's identity along, so that its copy can be recognised. */
@@ -91,10 +107,11 @@ record_change(struct account *account, const struct journal_record *record)
 	change->record.seq = ++account->journal_seq;
 	struct mbox *mbox = work_mbox(account, record->mailbox);
 	g_queue_push_tail(&mbox->changes, change);
-	const struct cache_task task = {
-		.run = record_run, .done = record_done, .when = CACHE_SOON, .no_wait = true,
-		.data = g_memdup2(&change->record, sizeof change->record),
-	};
+	struct recorded *recorded = g_new0(struct recorded, 1);
+	recorded->account = account;
+	recorded->journal = change->record;
+	const struct cache_task task = { .run = record_run, .done = record_done, .data = recorded,
+		                         .when = CACHE_SOON, .no_wait = true };
 	/* Before the lock is given back: its end must not overtake its beginning. */
 	cache_submit(account->cache, &task);
 	work_want_change(account, mbox);
@@ -193,7 +210,7 @@ struct finished {
 	uint64_t dir_ino;
 	GPtrArray *changes; /* struct change, owned */
 	GPtrArray *names;   /* of those that come back; NULL for others */
-	unsigned removed;
+	unsigned removed, returned;
 };
 
 /* Where the message is now, if the index has that already: its body serves there, unread. */
@@ -242,10 +259,12 @@ finish_one(struct cache_txn *txn, struct finished *finished, struct change *chan
 		return bury(txn, mailbox, &record, change, fault);
 	}
 	record.state &= ~(uint32_t)MESSAGE_HIDDEN;
-	if (change->outcome == CHANGE_FLAGGED)
+	if (change->outcome == CHANGE_FLAGGED) {
 		record.flags |= IMAP_FLAG_DELETED;
-	else
+	} else {
 		finished->names->pdata[finished->names->len - 1] = g_strdup(record.name);
+		finished->returned++;
+	}
 	return txn_message_put(txn, mailbox, &record, fault);
 }
 
@@ -255,13 +274,14 @@ finish_run(struct cache_txn *txn, void *data, struct fault *fault)
 	struct finished *finished = data;
 	struct mailbox_record mailbox;
 	g_ptr_array_set_size(finished->names, 0);
-	finished->removed = 0;
+	finished->removed = finished->returned = 0;
 	if (cache_mailbox_get(cache_txn_view(txn), finished->mailbox, &mailbox))
 		finished->dir_ino = mailbox.ino;
 	for (guint i = 0; i < finished->changes->len; i++)
 		if (!finish_one(txn, finished, g_ptr_array_index(finished->changes, i), fault))
 			return false;
-	return touch_mailbox(txn, finished->mailbox, finished->removed, fault);
+	return touch_mailbox(txn, finished->mailbox, finished->removed, finished->returned > 0,
+	                     fault);
 }
 
 static void

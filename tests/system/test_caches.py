@@ -243,4 +243,22 @@ def flags_change_while_listed(t):
         equal([n for n in names if statx.stale(m.p('INBOX', n))], [], 'nothing stale is kept')
 
 
+@case
+def deletion_changes_the_directory(t):
+    """Its time is written down after the deletion shows, and the kernel may ask in between."""
+    server = t.add(Dovecot(t.path))
+    server.deliver('INBOX', corpus.bulk(20))
+    m = mount(t, server, 'refresh=3600')
+    names = m.ls('INBOX')
+    before = os.stat(m.p('INBOX')).st_mtime_ns
+    for name in names[:3]:
+        os.unlink(m.p('INBOX', name))
+        os.stat(m.p('INBOX'))
+        time.sleep(3)
+        equal(statx.stale(m.p('INBOX')), {}, 'what is kept of the directory is right')
+        after = os.stat(m.p('INBOX')).st_mtime_ns
+        check(after > before, 'it has changed', (before, after))
+        before = after
+
+
 main()
