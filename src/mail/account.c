@@ -242,6 +242,7 @@ account_refresh(struct account *account, uint32_t id, struct wait *wait)
 	g_mutex_lock(&account->lock);
 	struct mbox *mbox = work_mbox(account, id);
 	mbox->used_ns = now;
+	push_used(account, mbox, now);
 	bool fresh = mbox->complete && mbox->synced_ns != 0 && !mbox->dirty &&
 	             (mbox->watched ||
 	              now - mbox->synced_ns < (int64_t)account->config.refresh_s * CLOCK_SEC);
@@ -319,6 +320,7 @@ account_used(struct account *account, uint32_t id)
 	g_mutex_lock(&account->lock);
 	struct mbox *mbox = work_mbox(account, id);
 	mbox->used_ns = now;
+	push_used(account, mbox, now);
 	/* Not polled for a while: the next look finds it fresh. */
 	if (mbox->complete && !mbox->gone && !mbox->watched &&
 	    now - MAX(mbox->synced_ns, mbox->failed_ns) >=

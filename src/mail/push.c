@@ -29,6 +29,8 @@
 /* A mailbox that could not be watched is tried again after so long. */
 #define REFUSED_NS (600 * CLOCK_SEC)
 #define SLEPT_NS CLOCK_SEC
+/* A line on which nothing was heard for so long may be dead. */
+#define SILENCE_NS (60 * CLOCK_SEC)
 
 /* --- life ------------------------------------------------------------------------------ */
 
@@ -197,6 +199,18 @@ doubt(struct watcher *watcher, unsigned weight)
 	if (push->doubts >= DOUBTS_MAX)
 		push_ban(watcher->account, all ? IMAP_CAP_NOTIFY : IMAP_CAP_IDLE,
 		         "does not tell in time what changed");
+}
+
+void
+push_used(struct account *account, const struct mbox *mbox, int64_t now)
+{
+	struct watcher *watcher = mbox->covered_by;
+	int64_t most = MIN(SILENCE_NS, 2 * (int64_t)account->config.timeout_s * CLOCK_SEC);
+	if (watcher == NULL || watcher->conn == NULL || watcher->probe ||
+	    now - conn_progress_ns(watcher->conn) <= most)
+		return;
+	watcher->probe = true;
+	wake(watcher);
 }
 
 void

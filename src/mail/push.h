@@ -65,6 +65,9 @@ void push_stop(struct account *account);
 void push_tick(struct account *account, int64_t now);
 /* A worker has connected, after a time without any connection or not. */
 void push_connected(struct account *account, const struct conn *conn);
+/* Somebody uses the mailbox: a watcher that has heard nothing for long, not even what it was told
+ * to keep the line open, makes sure that its line works. */
+void push_used(struct account *account, const struct mbox *mbox, int64_t now);
 /* A worker has tried to change something on the server. */
 void push_own_change(struct account *account);
 /* A good sync has ended; the one before began at previous_ns (0: there was none). `changed`:

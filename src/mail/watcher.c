@@ -24,6 +24,8 @@
 #define LOGIN_PAUSE_NS (3600 * CLOCK_SEC)
 #define REFUSALS_MAX 3u
 #define SLEEP_NS (5 * CLOCK_SEC)
+/* A doubtful line must answer within this, or a third of the timeout. */
+#define PROBE_MAX_S 10u
 
 /* --- what is heard --------------------------------------------------------------------- */
 
@@ -113,6 +115,7 @@ hear_one(void *ctx, const struct imap_response *response)
 
 enum turn {
 	TURN_STAY,
+	TURN_PROBE, /* is the line alive? */
 	TURN_AGAIN, /* it is time to begin anew */
 	TURN_ENDED, /* the server will tell no more */
 	TURN_LEAVE, /* the watcher is wanted elsewhere, or the line is lost */
@@ -124,10 +127,33 @@ woken(struct watcher *watcher)
 	struct account *account = watcher->account;
 	g_mutex_lock(&account->lock);
 	bool leave = account->stopping || watcher->target != watcher->standing;
-	bool renew = watcher->renew;
-	watcher->renew = false;
+	bool renew = watcher->renew, probe = watcher->probe;
+	watcher->renew = watcher->probe = false;
 	g_mutex_unlock(&account->lock);
-	return leave ? TURN_LEAVE : renew ? TURN_AGAIN : TURN_STAY;
+	return leave ? TURN_LEAVE : renew ? TURN_AGAIN : probe ? TURN_PROBE : TURN_STAY;
+}
+
+static void
+judge(struct watcher *watcher)
+{
+	g_mutex_lock(&watcher->account->lock);
+	push_judge(watcher);
+	g_mutex_unlock(&watcher->account->lock);
+}
+
+static enum turn
+probe_line(struct watcher *watcher)
+{
+	struct fault fault;
+	unsigned most = MIN(PROBE_MAX_S, MAX(watcher->account->config.timeout_s / 3, 1));
+	if (conn_selected(watcher->conn) != NULL) /* IDLE takes no command */
+		return TURN_AGAIN;
+	if (conn_probe(watcher->conn, most, &fault)) {
+		judge(watcher);
+		return woken(watcher);
+	}
+	log_debug("connection %u is dead: %s", watcher->number, fault.text);
+	return TURN_LEAVE;
 }
 
 static enum turn
@@ -136,8 +162,12 @@ listen_on(struct watcher *watcher)
 	int64_t began = clock_boot_ns();
 	enum conn_heard heard;
 	enum turn turn = woken(watcher); /* what was wanted meanwhile */
-	while (turn == TURN_STAY) {
+	while (turn == TURN_STAY || turn == TURN_PROBE) {
 		struct fault fault;
+		if (turn == TURN_PROBE) {
+			turn = probe_line(watcher);
+			continue;
+		}
 		if (!conn_listen(watcher->conn, began + watcher->round_ns, &heard, &fault)) {
 			int64_t lasted = clock_boot_ns() - began;
 			log_debug("connection %u: %s", watcher->number, fault.text);
@@ -171,14 +201,6 @@ refused(struct watcher *watcher, enum imap_cap cap, const struct fault *fault)
 	push_ban(watcher->account, cap, "refuses it");
 	g_mutex_unlock(&watcher->account->lock);
 	watcher->refusals = 0;
-}
-
-static void
-judge(struct watcher *watcher)
-{
-	g_mutex_lock(&watcher->account->lock);
-	push_judge(watcher);
-	g_mutex_unlock(&watcher->account->lock);
 }
 
 /* --- NOTIFY ---------------------------------------------------------------------------- */
@@ -372,8 +394,10 @@ connect_watcher(struct watcher *watcher)
 		log_debug("connection %u, which would listen: %s", watcher->number, fault.text);
 	}
 	g_mutex_lock(&account->lock);
-	if (ok)
-		watcher->conn = conn;
+	if (!ok)
+		return;
+	watcher->conn = conn;
+	watcher->renew = watcher->probe = false;
 }
 
 /* Gives the connection up, politely if it still works. Without the lock. */

@@ -21,6 +21,7 @@ struct watcher {
 	uint32_t target;       /* what it is to stand on */
 	int64_t target_ns;     /* boottime since when */
 	bool renew;            /* it is to make sure that the line works, and to begin anew */
+	bool probe;            /* it is to make sure that the line works */
 	uint32_t standing;     /* WATCH_ALL, or the mailbox selected; changed by its thread alone */
 	int64_t covering_ns;   /* boottime since when it hears of that, 0: not yet */
 

@@ -241,6 +241,25 @@ def a_dead_watcher_is_found_out(t):
 
 
 @case
+def a_dead_watcher_is_found_out_by_looking(t):
+    """The same where nothing is read: what is watched is listed without a question."""
+    for without in ('XLIST', 'NOTIFY'):
+        path = os.path.join(t.path, without)
+        os.mkdir(path, 0o711)
+        server = t.add(Dovecot(path))
+        server.deliver('INBOX', corpus.bulk(COUNT))
+        proxy = t.add(Proxy(path, server.port))
+        m = mount(t, server, ['refresh=3600', 'timeout=%d' % TIMEOUT, 'without=' + without],
+                  proxy=proxy, expect=['.'], name='m' + without, home=path + '/home')
+        equal(len(m.ls('INBOX')), COUNT, 'listed')
+        news(server, m, 'by push', 7000)
+        time.sleep(2 * TIMEOUT + 1)
+        proxy.strand()
+        news(server, m, 'by push on a new line', 7001)
+        m.stop()
+
+
+@case
 def dead_while_reading(t):
     """The line dies in the middle of it."""
     server, proxy, m, names = account(t)
