@@ -142,8 +142,9 @@ load(struct sync *sync, bool *compare_due_r)
 
 /* --- selecting ------------------------------------------------------------------------------ */
 
+/* By EXAMINE, or SELECT. */
 static bool
-examine(struct sync *sync, struct fault *fault)
+open_mailbox(struct sync *sync, bool examine, struct fault *fault)
 {
 	struct worker *worker = sync->worker;
 	uint64_t modseq = plan_qresync(sync->plan);
@@ -159,21 +160,38 @@ examine(struct sync *sync, struct fault *fault)
 	worker->synced = false;
 	/* Without QRESYNC nothing of this mailbox comes before it is selected. */
 	conn_set_handler(worker->conn, modseq != 0 ? &handler : NULL);
-	bool ok = conn_select(worker->conn, sync->raw->str, sync->raw->len, true,
+	bool ok = conn_select(worker->conn, sync->raw->str, sync->raw->len, examine,
 	                      params[0] != '\0' ? params : NULL, fault);
 	conn_set_handler(worker->conn, NULL);
 	if (ok) {
 		worker->selected = sync->id;
-		worker->selected_writable = false;
+		worker->selected_writable = !examine;
 	} else if (modseq != 0 && conn_alive(worker->conn) && fault->kind != FAULT_GONE &&
 	           fault->kind != FAULT_DENIED) {
 		struct fault first = *fault;
 		conn_ban(worker->conn, IMAP_CAP_QRESYNC);
 		log_debug("%s: without QRESYNC from now on", first.text);
 		make_plan(sync);
-		return examine(sync, fault);
+		return open_mailbox(sync, examine, fault);
 	}
 	return ok;
+}
+
+/* Courier gives a mailbox that was never selected another UIDVALIDITY at each EXAMINE; that of a
+ * SELECT stays. It is one that tells no UIDNEXT. */
+static bool
+settle_uidvalidity(struct sync *sync, struct fault *fault)
+{
+	const struct conn_mailbox *mailbox = conn_selected(sync->worker->conn);
+	bool settled = sync->known_space != 0 ? mailbox->uidvalidity == sync->known_uidvalidity
+	                                      : mailbox->uidnext != 0;
+	if (settled || sync->account->config.read_only)
+		return true;
+	make_plan(sync);
+	if (open_mailbox(sync, false, fault) || !conn_alive(sync->worker->conn))
+		return conn_alive(sync->worker->conn);
+	make_plan(sync);
+	return open_mailbox(sync, true, fault);
 }
 
 /* Without mod-sequences a mailbox that is selected here tells by NOOP whether there are news. */
@@ -325,7 +343,7 @@ sync_pass(struct sync *sync, bool *compare_due_r, struct fault *fault)
 	if (!sync->listed && sync->depth == SYNC_DELTA && !relatives_look_all(sync, fault))
 		return false;
 	make_plan(sync);
-	if (!examine(sync, fault))
+	if (!open_mailbox(sync, true, fault) || !settle_uidvalidity(sync, fault))
 		return false;
 	const struct conn_mailbox *mailbox = conn_selected(worker->conn);
 	const struct plan_state state = { mailbox->highestmodseq, mailbox->uidnext,

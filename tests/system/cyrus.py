@@ -6,13 +6,11 @@ they conflict with those of Dovecot.
     server.port, server.user, server.imap(), server.url()
     server.stop()
 
-The packages, and the libraries they need that the machine lacks, are fetched once into a cache
-(IMAPFS_CYRUS, else /var/tmp/imapfs-cyrus-UID), as root or not; no part of the machine's own
-configuration is read. It needs root, since Cyrus wants to become somebody else.
+No part of the machine's own configuration is read. It needs root, since Cyrus wants to become
+somebody else.
 """
 import os
 import pwd
-import shutil
 import signal
 import socket
 import socketserver
@@ -21,6 +19,7 @@ import subprocess
 import threading
 
 from imapclient import Imap, wait_for_greeting
+from unpacked import library_path, run, unpack
 
 PACKAGES = ['cyrus-common', 'cyrus-imapd']
 OWNER = 'mail'  # who owns the mail; a user that every Debian has
@@ -73,59 +72,6 @@ DAEMON {{
 """
 
 
-def _run(*argv, **more):
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
-    if done.returncode != 0:
-        raise RuntimeError('%s: %s' % (' '.join(argv), done.stdout[-2000:]))
-    return done.stdout
-
-
-def _is_installed(package):
-    done = subprocess.run(['dpkg-query', '-W', '-f', '${db:Status-Status}', package],
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return done.stdout == 'installed'
-
-
-def _libraries(package):
-    """The libraries that a package depends on."""
-    words = _run('apt-cache', 'depends', '--important', package).split()
-    return [name for name in words if name.startswith('lib') and not name.endswith(':')]
-
-
-def unpack():
-    """Where the packages are unpacked; done once."""
-    top = os.environ.get('IMAPFS_CYRUS') or '/var/tmp/imapfs-cyrus-%d' % os.getuid()
-    root = os.path.join(top, 'root')
-    if os.path.exists(os.path.join(root, 'complete')):
-        return root
-    work = '%s.%d' % (top, os.getpid())
-    shutil.rmtree(work, ignore_errors=True)
-    os.makedirs(os.path.join(work, 'root'))
-    if not _run('apt-cache', 'policy', PACKAGES[0]).strip():
-        _run('apt-get', '-q', 'update')
-    wanted, todo = set(PACKAGES), list(PACKAGES)
-    while todo:
-        for name in _libraries(todo.pop()):
-            if name not in wanted and not _is_installed(name):
-                wanted.add(name)
-                todo.append(name)
-    _run('apt-get', '-q', '-o', 'APT::Sandbox::User=root', 'download', *sorted(wanted), cwd=work)
-    for file in os.listdir(work):
-        if file.endswith('.deb'):
-            _run('dpkg', '-x', os.path.join(work, file), os.path.join(work, 'root'))
-    open(os.path.join(work, 'root', 'complete'), 'w').close()
-    os.chmod(work, 0o755)
-    try:
-        os.rename(work, top)
-    except OSError:  # another test was faster
-        if not os.path.exists(os.path.join(root, 'complete')):
-            shutil.rmtree(top, ignore_errors=True)
-            os.rename(work, top)
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-    return root
-
-
 class _Passwords(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """What Cyrus asks of saslauthd: user, password, service and realm, each with its length."""
     daemon_threads = True
@@ -155,7 +101,7 @@ class Cyrus:
     prefix, separator = '', '/'
 
     def __init__(self, path, users=None, without=(), extra='', start=True):
-        self.root = unpack()
+        self.root = unpack('cyrus', PACKAGES)
         self.path = os.path.join(path, 'cyrus')
         self.users = dict(users or {'alice': 'secret'})
         self.user = next(iter(self.users))
@@ -190,19 +136,12 @@ class Cyrus:
 
     @property
     def environment(self):
-        return dict(os.environ, CYRUS_VERBOSE='0',
-                    LD_LIBRARY_PATH=os.path.join(self.root, 'usr/lib/x86_64-linux-gnu')
-                    if os.path.isdir(os.path.join(self.root, 'usr/lib/x86_64-linux-gnu'))
-                    else ':'.join(self._library_paths()))
-
-    def _library_paths(self):
-        top = os.path.join(self.root, 'usr/lib')
-        return [os.path.join(top, d) for d in os.listdir(top) if d.endswith('-gnu')]
+        return dict(os.environ, CYRUS_VERBOSE='0', LD_LIBRARY_PATH=library_path(self.root))
 
     def tool(self, name, *argv):
         """Runs one of Cyrus's programs, as the one who owns the mail."""
         owner = pwd.getpwnam(OWNER)
-        return _run('setpriv', '--reuid', str(owner.pw_uid), '--regid', str(owner.pw_gid),
+        return run('setpriv', '--reuid', str(owner.pw_uid), '--regid', str(owner.pw_gid),
                     '--clear-groups', os.path.join(self.bin, name), '-C',
                     self.path + '/imapd.conf', *argv, env=self.environment)
 

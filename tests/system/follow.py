@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What tests need that follow messages from place to place: letters, forged ones among them, and
-comparisons of a mount with what the server holds. The server is a Dovecot or a FakeImap.
+comparisons of a mount with what the server holds. The server is a Dovecot, Cyrus, Courier or
+FakeImap.
 """
 import hashlib
 import os
@@ -32,6 +33,11 @@ def forged_header(number, variant, size=4000):
     return letter(number, size, extra=b'X-Variant: %08d\r\n' % variant)
 
 
+def raw_name(server, mailbox):
+    """The server's name of what is shown as `mailbox`."""
+    return server.name(mailbox) if hasattr(server, 'name') else mailbox
+
+
 def truth(server, mailbox):
     """{uid: octets}, what is marked as deleted left out."""
     if hasattr(server, 'boxes'):
@@ -39,7 +45,7 @@ def truth(server, mailbox):
             return {m.uid: m.body for m in server.box(mailbox).messages
                     if '\\Deleted' not in m.flags}
     with server.imap() as client:
-        client.examine(mailbox)
+        client.examine(raw_name(server, mailbox))
         flags = client.flags()
         return {uid: body for uid, body in client.bodies().items()
                 if '\\Deleted' not in flags[uid]}
@@ -49,7 +55,7 @@ def validity(server, mailbox):
     if hasattr(server, 'boxes'):
         return server.box(mailbox).uidvalidity
     with server.imap() as client:
-        return client.uidvalidity(mailbox)
+        return client.uidvalidity(raw_name(server, mailbox))
 
 
 def listing(m, mailbox):
