@@ -22,6 +22,7 @@ enum stage {
 	STAGE_NOOP,
 	STAGE_UIDS,
 	STAGE_EMPTY,    /* all is gone: is that so? */
+	STAGE_GONE,     /* some are: is that so? */
 	STAGE_NEW,
 	STAGE_SEARCH,
 	STAGE_FLAGS,
@@ -123,6 +124,11 @@ plan_fetch(struct plan *plan, uint32_t uid, bool known)
 		seqset_add(plan->found, uid);
 	else if (!plan->summed)
 		seqset_add(plan->seen, uid);
+	/* It was taken for gone, and is there: the list was wrong. */
+	if (plan->summed && seqset_contains(plan->vanished, uid)) {
+		seqset_remove(plan->vanished, uid);
+		plan->doubt = true;
+	}
 	if (known)
 		return PLAN_FLAGS;
 	seqset_add(plan->fresh, uid);
@@ -147,7 +153,7 @@ plan_vanished(struct plan *plan, const struct seqset *uids)
 	}
 	seqset_subtract(plan->fresh, uids);
 	/* No answer is awaited of what is gone. */
-	if (plan->stage == STAGE_FLAGS)
+	if (plan->stage == STAGE_FLAGS || plan->stage == STAGE_COMPARE)
 		seqset_unite(plan->found, uids);
 }
 
@@ -208,14 +214,18 @@ confine_vanished(struct plan *plan)
 static bool
 sum_is_right(const struct plan *plan)
 {
-	uint64_t vanished = seqset_count(plan->vanished);
 	/* Had nothing been left out, it could not be right. */
-	if (plan->expunged)
-		return false;
-	/* So much at once is worth a second opinion. */
-	if (vanished > 10 && vanished > plan->known.count / 2)
-		return false;
-	return plan->known.count + seqset_count(plan->fresh) == plan->exists + vanished;
+	return !plan->expunged && plan->known.count + seqset_count(plan->fresh) ==
+	                                  plan->exists + seqset_count(plan->vanished);
+}
+
+/* So much at once is worth a second opinion. */
+static bool
+is_much(const struct plan *plan)
+{
+	uint64_t vanished = seqset_count(plan->vanished);
+	return vanished > 0 &&
+	       (plan->exists == 0 || (vanished > 10 && vanished > plan->known.count / 2));
 }
 
 /* The list of UIDs is complete: it decides what is there. */
@@ -313,11 +323,12 @@ ask_arrivals(struct plan *plan, struct plan_question *question)
 	return true;
 }
 
-/* Messages came, and there are none: a mailbox may seem empty that isn't. */
+/* Messages came or were there, and there are none: a mailbox may seem empty that isn't. */
 static bool
 came_to_nothing(const struct plan *plan)
 {
-	return plan->exists == 0 && plan->state.uidnext > MAX(plan->known.uidnext, 1);
+	return plan->exists == 0 && (plan->known.prior ||
+	                             plan->state.uidnext > MAX(plan->known.uidnext, 1));
 }
 
 static void
@@ -325,7 +336,7 @@ check_sum(struct plan *plan)
 {
 	confine_vanished(plan);
 	bool right = sum_is_right(plan);
-	if (right && !came_to_nothing(plan)) {
+	if (right && !came_to_nothing(plan) && !is_much(plan)) {
 		plan->summed = true;
 		plan->stage = STAGE_NEW;
 	} else if (!right && plan->delta && !plan->noop_done) {
@@ -356,11 +367,26 @@ ask_empty(struct plan *plan, struct plan_question *question)
 {
 	if (!seqset_is_empty(plan->found) ||
 	    (seqset_is_empty(plan->vanished) && !came_to_nothing(plan))) {
-		plan->stage = STAGE_NEW;
+		plan->stage = STAGE_GONE;
 		return false;
 	}
 	plan->has_count = false;
 	question->ask = PLAN_ASK_COUNT;
+	return true;
+}
+
+/* What a SEARCH did not find may be had by FETCH: it may have found numbers, not UIDs. */
+static bool
+ask_gone(struct plan *plan, struct plan_question *question)
+{
+	seqset_clear(plan->set);
+	seqset_unite(plan->set, plan->vanished);
+	if (plan->way == 2 || seqset_is_empty(plan->found) || seqset_is_empty(plan->set)) {
+		plan->stage = STAGE_NEW;
+		return false;
+	}
+	question->ask = PLAN_ASK_FLAGS;
+	question->set = plan->set;
 	return true;
 }
 
@@ -499,6 +525,8 @@ ask_compare(struct plan *plan, struct plan_question *question)
 		plan->stage = STAGE_DONE;
 		return false;
 	}
+	seqset_clear(plan->found);
+	plan->listing = true;
 	question->ask = PLAN_ASK_COMPARE;
 	question->set = plan->set;
 	return true;
@@ -531,6 +559,9 @@ plan_next(struct plan *plan, uint32_t exists, struct plan_question *question_r)
 			break;
 		case STAGE_EMPTY:
 			ask = ask_empty(plan, question_r);
+			break;
+		case STAGE_GONE:
+			ask = ask_gone(plan, question_r);
 			break;
 		case STAGE_NEW:
 			ask = ask_new(plan, question_r);
@@ -567,12 +598,30 @@ doubt_unheard(struct plan *plan)
 	return all;
 }
 
+/* A list of UIDs has none that should be known and is not, and all that was met before. */
+static bool
+is_credible(const struct plan *plan)
+{
+	struct seqset *known = known_uids(plan), *odd = seqset_copy(plan->found);
+	seqset_subtract(odd, known);
+	bool credible = !plan->known.listed || seqset_is_empty(odd) ||
+	                seqset_first(odd) >= plan->known.uidnext;
+	seqset_clear(odd);
+	seqset_unite(odd, plan->seen);
+	seqset_subtract(odd, plan->found);
+	credible &= plan->expunged || seqset_is_empty(odd);
+	seqset_free(&known);
+	seqset_free(&odd);
+	return credible;
+}
+
 /* A list of UIDs: believed if it has as many members as the mailbox has messages. If some went
  * meanwhile, it may be one that lacks others and has just as many. */
 static void
 answered_uids(struct plan *plan, bool ok)
 {
-	bool matches = ok && !plan->unreadable && seqset_count(plan->found) == plan->exists;
+	bool matches = ok && !plan->unreadable && seqset_count(plan->found) == plan->exists &&
+	               (plan->way == 2 || is_credible(plan));
 	seqset_unite(plan->seen, plan->found);
 	plan->certain = matches && !plan->shrunk;
 	if (!plan->certain && plan->shrunk && ++plan->lists < LISTS_MAX)
@@ -614,6 +663,9 @@ plan_answered(struct plan *plan, uint32_t exists, bool ok)
 			seqset_clear(plan->vanished);
 		plan->stage = STAGE_NEW;
 		break;
+	case STAGE_GONE:
+		plan->stage = STAGE_NEW;
+		break;
 	case STAGE_NEW:
 		plan->stage = STAGE_SEARCH;
 		break;
@@ -633,7 +685,9 @@ plan_answered(struct plan *plan, uint32_t exists, bool ok)
 	case STAGE_COMPARE:
 		/* What can't be had today is no reason to ask for everything again at once. */
 		plan->compared = true;
-		if (!good)
+		seqset_subtract(plan->set, plan->found);
+		plan->doubt |= good && !seqset_is_empty(plan->set);
+		if (!good || plan->doubt)
 			plan->state.highestmodseq = 0;
 		plan->stage = STAGE_DONE;
 		break;

@@ -21,8 +21,8 @@
  *                those of the latest messages by FETCH
  *
  * By each the sum must be right: known + new - vanished = EXISTS. If it is not, the list of UIDs
- * decides, which must have EXISTS members itself: absence alone removes nothing. What the server
- * says is never believed twice over: a delta that can't be read, a mod-sequence that went back or
+ * decides, which must have EXISTS members itself, and what it lacks must not be had by FETCH: absence
+ * alone removes nothing. What the server says is never believed twice over: a delta that can't be read, a mod-sequence that went back or
  * that it does not keep costs a look at all flags.
  *
  * What the applier may do at once: additions and flags. What it must do last, in one transaction:
@@ -42,6 +42,7 @@
 struct plan_known {
 	bool listed;            /* completely, once */
 	bool compare;           /* a comparison of everything is due */
+	bool prior;             /* it takes the place of what had messages, under another UIDVALIDITY */
 	uint64_t highestmodseq; /* 0: none */
 	uint32_t uidnext;       /* messages of this UID on are new; 0: a list of UIDs is needed */
 	uint32_t count;         /* messages */

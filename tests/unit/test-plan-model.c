@@ -53,12 +53,13 @@ struct index {
 
 /* One at a time, for one connection. */
 enum lie {
-	HONEST, VANISHED_MUCH, VANISHED_SHORT, SEARCH_EMPTY, SEARCH_SHORT, VIEW_EMPTY, FETCH_OMITS,
+	HONEST, VANISHED_MUCH, VANISHED_SHORT, SEARCH_EMPTY, SEARCH_SHORT, SEARCH_NUMBERS, VIEW_EMPTY,
+	FETCH_OMITS,
 	NO_MODSEQ, MODSEQ_LAGS, UIDNEXT_MISSING, UIDNEXT_HIGH, REFUSES, UNREADABLE, LIES,
 };
 static const char *const lie_names[] = {
 	"honest", "VANISHED of too much", "VANISHED of too little", "empty SEARCH", "short SEARCH",
-	"an empty mailbox", "FETCH that omits", "NOMODSEQ", "a mod-sequence that lags",
+	"SEARCH of numbers", "an empty mailbox", "FETCH that omits", "NOMODSEQ", "a mod-sequence that lags",
 	"no UIDNEXT", "a UIDNEXT too high", "NO", "unreadable",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(lie_names) == LIES);
@@ -519,6 +520,20 @@ fetch_changes(struct history *h, uint32_t to, uint64_t modseq)
 	seqset_free(&set);
 }
 
+/* The places of messages among all, instead of their UIDs. */
+static void
+number(const struct history *h, struct seqset *found)
+{
+	struct seqset *here = present(h), *uids = seqset_copy(found);
+	uint32_t n = 1;
+	seqset_clear(found);
+	for (uint32_t uid = seqset_next(here, 0); uid != 0; uid = seqset_next(here, uid), n++)
+		if (seqset_contains(uids, uid))
+			seqset_add(found, n);
+	seqset_free(&here);
+	seqset_free(&uids);
+}
+
 static void
 search(struct history *h, struct seqset *found, unsigned way)
 {
@@ -529,6 +544,8 @@ search(struct history *h, struct seqset *found, unsigned way)
 			seqset_remove(found, uid);
 	if (empty)
 		seqset_clear(found);
+	if (h->lie == SEARCH_NUMBERS)
+		number(h, found);
 	if (!between(h))
 		return;
 	if (h->lie == UNREADABLE && chance(h, 40)) {
@@ -637,6 +654,9 @@ vanished_line(struct history *h, uint64_t since)
 			seqset_add(gone, at(h->server.messages,
 			                    draw(h, h->server.messages->len))->uid);
 	}
+	/* The same lie, told twice. */
+	if (h->lie == VIEW_EMPTY && chance(h, 50))
+		seqset_add_range(gone, 1, UINT32_MAX - 1);
 	for (uint32_t uid = seqset_next(gone, 0); h->lie == VANISHED_SHORT && uid != 0 &&
 	     seqset_count(gone) < 1000; uid = seqset_next(gone, uid))
 		if (chance(h, 50))

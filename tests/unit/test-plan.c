@@ -163,6 +163,14 @@ no_flags_changed(struct fixture *f, uint32_t exists)
 	}
 }
 
+/* What a SEARCH did not find is not had by FETCH either. */
+static void
+are_gone(struct fixture *f, uint32_t exists, const char *uids)
+{
+	assert_set(asks(f, exists, PLAN_ASK_FLAGS).set, uids);
+	plan_answered(f->plan, exists, true);
+}
+
 /* --- nothing changed --------------------------------------------------------------------- */
 
 static void
@@ -281,6 +289,7 @@ test_ten_of_each_by_condstore(void **state)
 	assert_int_equal(question.way, 0);
 	found(f, "11:1010");
 	plan_answered(f->plan, 1000, true);
+	are_gone(f, 1000, "1:10");
 	struct plan_result result = ends(f, 1000);
 	assert_true(result.certain);
 	assert_set(result.vanished, "1:10");
@@ -350,6 +359,7 @@ test_a_first_listing_goes_on(void **state)
 	asks(f, 5, PLAN_ASK_UIDS);
 	found(f, "2:6");
 	plan_answered(f->plan, 5, true);
+	are_gone(f, 5, "1");
 	assert_set(asks(f, 5, PLAN_ASK_NEW).set, "5:6");
 	fetched(f, "5:6", true);
 	plan_answered(f->plan, 5, true);
@@ -429,6 +439,7 @@ test_an_unreadable_delta(void **state)
 	asks(f, 49, PLAN_ASK_UIDS);
 	found(f, "1:30,32:50");
 	plan_answered(f->plan, 49, true);
+	are_gone(f, 49, "31");
 	assert_set(asks(f, 49, PLAN_ASK_FLAGS).set, "1:30,32:50");
 	fetched(f, "1:30,32:50", false);
 	plan_answered(f->plan, 49, true);
@@ -452,6 +463,7 @@ test_vanished_of_too_much(void **state)
 	asks(f, 49, PLAN_ASK_UIDS);
 	found(f, "2:50");
 	plan_answered(f->plan, 49, true);
+	are_gone(f, 49, "1");
 	struct plan_result result = ends(f, 49);
 	assert_set(result.vanished, "1");
 	assert_true(result.certain && result.mismatch);
@@ -480,12 +492,14 @@ test_more_than_half_is_confirmed(void **state)
 	begin(f, "1:50", 500, QRESYNC);
 	vanished(f, "1:26");
 	selected(f, 24, 51, 510);
-	asks(f, 24, PLAN_ASK_NOOP);
-	plan_answered(f->plan, 24, true);
 	asks(f, 24, PLAN_ASK_UIDS);
 	found(f, "27:50");
 	plan_answered(f->plan, 24, true);
-	assert_set(ends(f, 24).vanished, "1:26");
+	are_gone(f, 24, "1:26");
+	struct plan_result result = ends(f, 24);
+	assert_set(result.vanished, "1:26");
+	/* Nothing was wrong with the delta. */
+	assert_false(result.mismatch);
 	begin(f, "1:50", 500, QRESYNC);
 	vanished(f, "1:25");
 	selected(f, 25, 51, 510);
@@ -529,9 +543,46 @@ test_a_list_that_shrinks_is_asked_for_again(void **state)
 	assert_int_equal(asks(f, 8, PLAN_ASK_UIDS).way, 0);
 	found(f, "1:7,9");
 	plan_answered(f->plan, 8, true);
+	are_gone(f, 8, "10");
 	/* 8 was there a moment ago: it goes with the next sync. */
 	struct plan_result result = ends(f, 8);
 	assert_set(result.vanished, "10");
+	assert_true(result.certain && result.uidnext == 0);
+}
+
+/* Numbers instead of UIDs: some of them should be known, or are not what has just come; or all look
+ * like UIDs, and only FETCH has what they lack. */
+static void
+test_a_search_that_finds_numbers(void **state)
+{
+	struct fixture *f = *state;
+	begin(f, "1001:1100", 500, PLAN_CAN_CONDSTORE);
+	selected(f, 99, 1101, 501);
+	asks(f, 99, PLAN_ASK_CHANGES);
+	plan_answered(f->plan, 99, true);
+	asks(f, 99, PLAN_ASK_UIDS);
+	found(f, "1:99");
+	plan_answered(f->plan, 99, true);
+	assert_int_equal(asks(f, 99, PLAN_ASK_UIDS).way, 1);
+	begin(f, "1:10", 500, PLAN_CAN_CONDSTORE);
+	selected(f, 9, 12, 500);
+	asks(f, 9, PLAN_ASK_ARRIVALS);
+	fetched(f, "11", true);
+	plan_answered(f->plan, 9, true);
+	asks(f, 9, PLAN_ASK_UIDS);
+	found(f, "1:9");
+	plan_answered(f->plan, 9, true);
+	assert_int_equal(asks(f, 9, PLAN_ASK_UIDS).way, 1);
+	begin(f, "1:10", 500, PLAN_CAN_CONDSTORE);
+	selected(f, 9, 11, 500);
+	asks(f, 9, PLAN_ASK_UIDS);
+	found(f, "1:9");
+	plan_answered(f->plan, 9, true);
+	assert_set(asks(f, 9, PLAN_ASK_FLAGS).set, "10");
+	fetched(f, "10", false);
+	plan_answered(f->plan, 9, true);
+	struct plan_result result = ends(f, 9);
+	assert_set(result.vanished, "");
 	assert_true(result.certain && result.uidnext == 0);
 }
 
@@ -553,6 +604,24 @@ test_a_mailbox_that_seems_empty(void **state)
 		assert_set(result.vanished, count == 0 ? "1:50" : "");
 		assert_true(result.certain == (count == 0));
 	}
+	/* A delta that says the same is asked about all the same, however few they are. */
+	begin(f, "1:5", 500, QRESYNC);
+	vanished(f, "1:5");
+	selected(f, 0, 6, 505);
+	asks(f, 0, PLAN_ASK_COUNT);
+	plan_found_count(f->plan, 5);
+	plan_answered(f->plan, 0, true);
+	assert_set(ends(f, 0).vanished, "");
+	/* And one that is empty under a new UIDVALIDITY. */
+	seqset_clear(f->known);
+	const struct plan_known prior = { .prior = true, .next = next_known, .ctx = f };
+	plan_free(&f->plan);
+	f->plan = plan_new(&prior, QRESYNC);
+	selected(f, 0, 1, 1);
+	asks(f, 0, PLAN_ASK_COUNT);
+	plan_found_count(f->plan, 5);
+	plan_answered(f->plan, 0, true);
+	assert_false(ends(f, 0).certain);
 	/* No answer is none. */
 	begin(f, "1:50", 500, PLAN_CAN_CONDSTORE);
 	selected(f, 0, 51, 500);
@@ -590,6 +659,7 @@ test_arrivals_that_were_not_had(void **state)
 	asks(f, 10, PLAN_ASK_UIDS);
 	found(f, "3:12");
 	plan_answered(f->plan, 10, true);
+	are_gone(f, 10, "2");
 	assert_set(asks(f, 10, PLAN_ASK_NEW).set, "11");
 	fetched(f, "11", true);
 	plan_answered(f->plan, 10, true);
@@ -609,6 +679,7 @@ test_arrivals_that_were_refused(void **state)
 	asks(f, 10, PLAN_ASK_UIDS);
 	found(f, "2:11");
 	plan_answered(f->plan, 10, true);
+	are_gone(f, 10, "1");
 	assert_set(asks(f, 10, PLAN_ASK_NEW).set, "11");
 }
 
@@ -622,6 +693,7 @@ test_uidnext_that_went_back(void **state)
 	asks(f, 8, PLAN_ASK_UIDS);
 	found(f, "1:8");
 	plan_answered(f->plan, 8, true);
+	are_gone(f, 8, "9:10");
 	assert_set(asks(f, 8, PLAN_ASK_FLAGS).set, "1:8");
 	fetched(f, "1:8", false);
 	plan_answered(f->plan, 8, true);
@@ -645,6 +717,7 @@ test_everything_is_compared(void **state)
 	asks(f, 5, PLAN_ASK_UIDS);
 	found(f, "2:6");
 	plan_answered(f->plan, 5, true);
+	are_gone(f, 5, "1");
 	assert_set(asks(f, 5, PLAN_ASK_COMPARE).set, "2:6");
 	fetched(f, "2:6", true);
 	plan_answered(f->plan, 5, true);
@@ -698,6 +771,7 @@ main(void)
 		TEST(test_more_than_half_is_confirmed),
 		TEST(test_short_lists_remove_nothing),
 		TEST(test_a_list_that_shrinks_is_asked_for_again),
+		TEST(test_a_search_that_finds_numbers),
 		TEST(test_a_mailbox_that_seems_empty),
 		TEST(test_arrivals_that_were_not_had),
 		TEST(test_arrivals_that_were_refused),
