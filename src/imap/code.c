@@ -168,6 +168,16 @@ imap_copyuid_decode(const struct imap_response *response, struct imap_copyuid *c
 }
 
 bool
+imap_messagelimit_decode(const struct imap_response *response, uint32_t *uid_r)
+{
+	if (imap_response_code(response) != IMAP_CODE_MESSAGELIMIT)
+		return false;
+	if (response->code_count < 2 || !imap_arg_u32(&response->code_args[1], uid_r))
+		*uid_r = 0;
+	return true;
+}
+
+bool
 imap_appenduid_decode(const struct imap_response *response, uint64_t *uidvalidity_r,
                       uint32_t *uid_r)
 {

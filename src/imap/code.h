@@ -98,5 +98,8 @@ bool imap_copyuid_decode(const struct imap_response *response, struct imap_copyu
 /* APPENDUID of one message. */
 bool imap_appenduid_decode(const struct imap_response *response, uint64_t *uidvalidity_r,
                            uint32_t *uid_r);
+/* MESSAGELIMIT: true, and the UID down to which the command was done (RFC 9738), 0 if it is not
+ * told. */
+bool imap_messagelimit_decode(const struct imap_response *response, uint32_t *uid_r);
 
 #endif

@@ -213,7 +213,7 @@ add_unknown(struct sync *sync, struct fault *fault)
 		uint32_t cursor = 0;
 		struct seqset *there = seqset_new();
 		seqset_next_chunk(missing, &cursor, SYNC_CHUNK, SYNC_OCTETS, set);
-		ok = sync_search(sync, true, "UID", set->str, there, &answered, fault);
+		ok = sync_search(sync, set->str, there, &answered, fault);
 		g_string_free(set, TRUE);
 		seqset_intersect(missing, there);
 		for (uint32_t uid = seqset_next(missing, 0); ok && uid != 0;

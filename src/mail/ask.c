@@ -36,8 +36,24 @@ fetch_command(const struct sync *sync, const char *set, enum sync_want want)
 	return command;
 }
 
-bool
-sync_fetch(struct sync *sync, const struct seqset *set, enum sync_want want,
+/* Of the set of a command that was done in part: what is left of it, to be asked for again; refused, if
+ * nothing was done. */
+static void
+keep_rest(const char *set, const struct conn_reply *reply, struct seqset *rest,
+          struct seqset *refused)
+{
+	struct seqset *left = seqset_new();
+	seqset_parse(left, set, strlen(set), 0);
+	bool some = reply->limit_uid != 0 && reply->limit_uid <= seqset_last(left);
+	if (some)
+		seqset_remove_range(left, reply->limit_uid, UINT32_MAX);
+	seqset_unite(some ? rest : refused, left);
+	seqset_free(&left);
+}
+
+/* rest: filled with what was not reached. */
+static bool
+fetch_once(struct sync *sync, const struct seqset *set, enum sync_want want, struct seqset *rest,
            struct seqset *refused, struct fault *fault)
 {
 	struct under_way {
@@ -70,6 +86,8 @@ sync_fetch(struct sync *sync, const struct seqset *set, enum sync_want want,
 		if (ok && reply.status != IMAP_STATUS_OK) {
 			log_debug("FETCH %.60s: %s", first->set->str, reply.text);
 			seqset_parse(refused, first->set->str, first->set->len, 0);
+		} else if (ok && reply.limited) {
+			keep_rest(first->set->str, &reply, rest, refused);
 		}
 		conn_reply_clear(&reply);
 		g_string_free(first->set, TRUE);
@@ -84,96 +102,147 @@ sync_fetch(struct sync *sync, const struct seqset *set, enum sync_want want,
 }
 
 bool
-sync_search(struct sync *sync, bool plain, const char *criteria, const char *set,
-            struct seqset *found, bool *ok_r, struct fault *fault)
+sync_fetch(struct sync *sync, const struct seqset *set, enum sync_want want,
+           struct seqset *refused, struct fault *fault)
+{
+	struct seqset *left = seqset_copy(set), *rest = seqset_new();
+	bool ok = true;
+	while (ok && !seqset_is_empty(left)) {
+		seqset_clear(rest);
+		ok = fetch_once(sync, left, want, rest, refused, fault);
+		seqset_clear(left);
+		seqset_unite(left, rest);
+	}
+	seqset_free(&left);
+	seqset_free(&rest);
+	return ok;
+}
+
+static struct imap_command *
+search_command(const struct sync *sync, bool plain, const char *criteria)
 {
 	struct conn *conn = sync->worker->conn;
-	struct conn_reply reply = { 0 };
 	struct imap_command *command = conn_command(conn, "UID SEARCH");
 	if (!plain && conn_has(conn, IMAP_CAP_ESEARCH))
 		imap_command_raw(command, "RETURN (ALL)");
 	imap_command_raw(command, criteria);
-	if (set != NULL)
-		imap_command_set(command, set);
+	return command;
+}
+
+bool
+sync_search(struct sync *sync, const char *set, struct seqset *found, bool *ok_r,
+            struct fault *fault)
+{
+	struct conn_reply reply = { 0 };
+	struct imap_command *command = search_command(sync, true, "UID");
+	imap_command_set(command, set);
 	sync->found = found;
-	bool ok = conn_run(conn, command, &reply, fault);
+	bool ok = conn_run(sync->worker->conn, command, &reply, fault);
 	sync->found = NULL;
-	*ok_r = ok && reply.status == IMAP_STATUS_OK;
+	*ok_r = ok && reply.status == IMAP_STATUS_OK && !reply.limited;
 	conn_reply_clear(&reply);
 	return ok;
 }
 
 /* --- the planner's questions --------------------------------------------------------------- */
 
+/* The UIDs that a question is about: all, but for those that are too new for it. */
+static uint32_t
+first_uid(const struct plan_question *question)
+{
+	return question->ask == PLAN_ASK_ARRIVALS ? question->from : 1;
+}
+
+static uint32_t
+last_uid(const struct plan_question *question)
+{
+	return question->ask == PLAN_ASK_CHANGES ? question->to : UINT32_MAX;
+}
+
+static struct imap_command *
+search_flag(const struct sync *sync, const struct plan_question *question)
+{
+	/* "\Seen": SEEN and UNSEEN, and so on. */
+	char *name = g_ascii_strup(imap_flag_name(question->flag) + 1, -1);
+	char *criterion = g_strconcat(question->without ? "UN" : "", name, NULL);
+	struct imap_command *command = search_command(sync, false, criterion);
+	g_free(criterion);
+	g_free(name);
+	return command;
+}
+
+/* A question about UIDs up to `to`; UINT32_MAX: all. */
+static struct imap_command *
+question_command(const struct sync *sync, const struct plan_question *question, uint32_t to)
+{
+	bool search = question->ask == PLAN_ASK_SEARCH ||
+	              (question->ask == PLAN_ASK_UIDS && question->way < 2);
+	bool all = to == UINT32_MAX;
+	struct imap_command *command;
+	char set[32];
+	g_snprintf(set, sizeof set, "%u:", first_uid(question));
+	/* `1:*` may stop at the last one that is there: RFC 7162 section 3.1.4. */
+	if (all && question->ask != PLAN_ASK_CHANGES)
+		g_strlcat(set, "*", sizeof set);
+	else
+		g_snprintf(set + strlen(set), sizeof set - strlen(set), "%u", to);
+	if (search) {
+		bool list = question->ask == PLAN_ASK_UIDS;
+		bool named = !all || (list && question->way == 1);
+		command = list ? search_command(sync, question->way == 1, named ? "UID" : "ALL")
+		               : search_flag(sync, question);
+		if (named && !list)
+			imap_command_raw(command, "UID");
+		if (named)
+			imap_command_raw(command, set);
+		return command;
+	}
+	command = conn_command(sync->worker->conn, "UID FETCH");
+	imap_command_raw(command, set);
+	if (question->ask == PLAN_ASK_ARRIVALS)
+		arrive_items(sync, command, true);
+	else
+		imap_command_raw(command, question->ask == PLAN_ASK_UIDS ? "(UID)"
+		                                                         : flag_items(sync));
+	if (question->ask == PLAN_ASK_CHANGES) {
+		imap_command_raw(command, "(CHANGEDSINCE");
+		imap_command_number(command, question->modseq);
+		imap_command_close(command);
+	}
+	return command;
+}
+
+/* A server that does no more than so many messages at a time (RFC 9738) begins with the latest and
+ * tells how far it came: the others are asked for again. */
 static bool
-run(struct sync *sync, struct imap_command *command, bool *ok_r, struct fault *fault)
+ask_range(struct sync *sync, const struct plan_question *question, bool *ok_r,
+          struct fault *fault)
 {
 	struct conn_reply reply = { 0 };
-	bool alive = conn_run(sync->worker->conn, command, &reply, fault);
-	*ok_r = alive && reply.status == IMAP_STATUS_OK;
+	uint32_t to = last_uid(question);
+	bool alive = question->ask != PLAN_ASK_ARRIVALS || arrive_probe_guid(sync, fault);
+	*ok_r = alive;
+	while (alive && *ok_r && to >= first_uid(question)) {
+		alive = conn_run(sync->worker->conn, question_command(sync, question, to), &reply,
+		                 fault);
+		bool further = !reply.limited || (reply.limit_uid != 0 && reply.limit_uid <= to);
+		*ok_r = alive && reply.status == IMAP_STATUS_OK && further;
+		to = reply.limited && further ? reply.limit_uid - 1 : 0;
+	}
 	conn_reply_clear(&reply);
 	return alive;
 }
 
 static bool
-ask_changes(struct sync *sync, const struct plan_question *question, bool *ok_r,
-            struct fault *fault)
-{
-	struct imap_command *command = conn_command(sync->worker->conn, "UID FETCH");
-	char set[32];
-	g_snprintf(set, sizeof set, "1:%u", question->to);
-	imap_command_set(command, set);
-	imap_command_raw(command, flag_items(sync));
-	imap_command_raw(command, "(CHANGEDSINCE");
-	imap_command_number(command, question->modseq);
-	imap_command_close(command);
-	return run(sync, command, ok_r, fault);
-}
-
-static bool
-ask_arrivals(struct sync *sync, const struct plan_question *question, bool *ok_r,
-             struct fault *fault)
-{
-	if (!arrive_probe_guid(sync, fault))
-		return false;
-	struct imap_command *command = conn_command(sync->worker->conn, "UID FETCH");
-	char set[32];
-	g_snprintf(set, sizeof set, "%u:*", question->from);
-	imap_command_raw(command, set);
-	arrive_items(sync, command, true);
-	return run(sync, command, ok_r, fault);
-}
-
-static bool
-ask_uids(struct sync *sync, const struct plan_question *question, bool *ok_r, struct fault *fault)
-{
-	if (question->way < 2)
-		return sync_search(sync, question->way == 1, question->way == 1 ? "UID 1:*" : "ALL",
-		                   NULL, NULL, ok_r, fault);
-	struct imap_command *command = conn_command(sync->worker->conn, "UID FETCH");
-	imap_command_raw(command, "1:* (UID)");
-	return run(sync, command, ok_r, fault);
-}
-
-static bool
 ask_count(struct sync *sync, bool *ok_r, struct fault *fault)
 {
+	struct conn_reply reply = { 0 };
 	struct imap_command *command = conn_command(sync->worker->conn, "STATUS");
 	imap_command_mailbox(command, sync->raw->str, sync->raw->len);
 	imap_command_raw(command, "(MESSAGES)");
-	return run(sync, command, ok_r, fault);
-}
-
-static bool
-ask_search(struct sync *sync, const struct plan_question *question, bool *ok_r,
-           struct fault *fault)
-{
-	/* "\Seen": SEEN and UNSEEN, and so on. */
-	char *name = g_ascii_strup(imap_flag_name(question->flag) + 1, -1);
-	char *criterion = g_strconcat(question->without ? "UN" : "", name, NULL);
-	bool alive = sync_search(sync, false, criterion, NULL, NULL, ok_r, fault);
-	g_free(criterion);
-	g_free(name);
+	bool alive = conn_run(sync->worker->conn, command, &reply, fault);
+	*ok_r = alive && reply.status == IMAP_STATUS_OK;
+	conn_reply_clear(&reply);
 	return alive;
 }
 
@@ -218,15 +287,12 @@ ask(struct sync *sync, const struct plan_question *question, bool *ok_r, struct 
 		*ok_r = true;
 		return conn_noop(sync->worker->conn, fault);
 	case PLAN_ASK_CHANGES:
-		return ask_changes(sync, question, ok_r, fault);
 	case PLAN_ASK_ARRIVALS:
-		return ask_arrivals(sync, question, ok_r, fault);
 	case PLAN_ASK_UIDS:
-		return ask_uids(sync, question, ok_r, fault);
+	case PLAN_ASK_SEARCH:
+		return ask_range(sync, question, ok_r, fault);
 	case PLAN_ASK_COUNT:
 		return ask_count(sync, ok_r, fault);
-	case PLAN_ASK_SEARCH:
-		return ask_search(sync, question, ok_r, fault);
 	case PLAN_ASK_FLAGS:
 	case PLAN_ASK_NEW:
 	case PLAN_ASK_COMPARE:

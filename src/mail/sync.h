@@ -73,10 +73,9 @@ struct conn_handler sync_handler(struct sync *sync);
 
 /* All that the plan wants to know. False: the line is lost, or the mailbox was renumbered. */
 bool sync_ask_all(struct sync *sync, struct fault *fault);
-/* UID SEARCH; set NULL: all. plain: not ESEARCH. What is found goes to the plan, or to `found` if
- * that isn't NULL. *ok_r: OK. */
-bool sync_search(struct sync *sync, bool plain, const char *criteria, const char *set,
-                 struct seqset *found, bool *ok_r, struct fault *fault);
+/* Which of a set are there, by UID SEARCH. *ok_r: OK. */
+bool sync_search(struct sync *sync, const char *set, struct seqset *found, bool *ok_r,
+                 struct fault *fault);
 /* Fetches something of a set of messages in chunks, several commands under way. Those of chunks that
  * the server refuses are added to refused. False: the line is lost. */
 bool sync_fetch(struct sync *sync, const struct seqset *set, enum sync_want want,

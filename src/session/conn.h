@@ -141,6 +141,8 @@ struct conn_reply {
 	bool has_appenduid;
 	uint64_t append_uidvalidity;
 	uint32_t append_uid;
+	bool limited;             /* done in part: MESSAGELIMIT, here or untagged before */
+	uint32_t limit_uid;       /* down to this UID; 0: not told */
 	struct conn_copyuid copyuid; /* count 0: none; also from an untagged OK before (MOVE) */
 };
 void conn_reply_clear(struct conn_reply *reply);

@@ -81,7 +81,6 @@ take_greeting(struct conn *conn, const struct imap_response *response)
 	return true;
 }
 
-/* COPYUID of a MOVE comes in an untagged OK before: it is the oldest command's. */
 static void
 keep_copyuid(struct conn_copyuid *copyuid, const struct imap_response *response)
 {
@@ -97,12 +96,21 @@ keep_copyuid(struct conn_copyuid *copyuid, const struct imap_response *response)
 }
 
 static void
-keep_untagged_copyuid(struct conn *conn, const struct imap_response *response)
+keep_limit(struct conn_reply *reply, const struct imap_response *response)
+{
+	reply->limited |= imap_messagelimit_decode(response, &reply->limit_uid);
+}
+
+/* A code that may stand before the tagged response: COPYUID of a MOVE, MESSAGELIMIT where that has
+ * another code. */
+static void
+keep_untagged_code(struct conn *conn, const struct imap_response *response)
 {
 	for (guint i = 0; i < conn->pending->len; i++) {
 		struct pending *pending = g_ptr_array_index(conn->pending, i);
 		if (!pending->done) {
 			keep_copyuid(&pending->reply.copyuid, response);
+			keep_limit(&pending->reply, response);
 			return;
 		}
 	}
@@ -127,9 +135,8 @@ take_untagged(struct conn *conn, const struct imap_response *response)
 		if (response->status == IMAP_STATUS_BYE && !take_bye(conn, response))
 			return false;
 		note_code(conn, response);
-		if (imap_response_code(response) == IMAP_CODE_COPYUID)
-			keep_untagged_copyuid(conn, response);
-		else if (imap_response_code(response) == IMAP_CODE_NOTIFICATIONOVERFLOW)
+		keep_untagged_code(conn, response);
+		if (imap_response_code(response) == IMAP_CODE_NOTIFICATIONOVERFLOW)
 			conn->notified = false;
 		break;
 	default:
@@ -177,6 +184,7 @@ keep_reply(struct conn_reply *reply, const struct imap_response *response)
 	                                             &reply->append_uid);
 	if (reply->code == IMAP_CODE_COPYUID)
 		keep_copyuid(&reply->copyuid, response);
+	keep_limit(reply, response);
 }
 
 /* What a server asks of those who ask too much, of all commands alike. */

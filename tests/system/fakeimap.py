@@ -66,6 +66,8 @@ class FakeImap(Account):
         self.before = None       # called with (connection, line) before a command is done
         self.responses = 0       # sent, over all connections
         self.cut_at_response = None
+        self.message_limit = None  # MESSAGELIMIT: no more messages a command than these
+        self.limit_untagged = False  # it is told beside another code
         self.x_guid = x_guid     # Dovecot's, which no capability tells
         self.closed = True       # with QRESYNC, a SELECT in a mailbox tells [CLOSED]
         self.enable = 'good'     # 'silent' (done, without ENABLED), 'none' (OK, and nothing is

@@ -75,12 +75,15 @@ class Faults:
         self.peek_sees = False      # BODY.PEEK sets \\Seen
         self.odd_order = False      # UID last, FLAGS in the middle, unasked FLAGS in between
         self.ignore_origin = False  # <n.m> gives from 0 on
-        self.search = None          # 'empty', 'none' (no line), 'split' (one a line)
+        self.search = None          # 'empty', 'none' (no line), 'split' (one a line), 'numbers'
+        #                             (not UIDs)
         self.esearch = None         # 'plain': SEARCH comes back; 'none' (no line), 'bad' (BAD)
         self.select = None          # text of a NO to SELECT and EXAMINE
         self.select_once = None
         self.exists = 0             # what EXISTS of a SELECT says too much
         self.no_uidnext = False
+        self.unsettled = False      # each EXAMINE tells another UIDVALIDITY, until a SELECT
+        self.unnamed = False        # flags that are told unasked come without the UID
         self.status = None          # tagged answer to STATUS, or {item: value} told instead
         self.copy = None            # tagged answer to COPY and MOVE; nothing is done
         self.copyuid = 'good'       # 'none', 'truncated', 'wrong' (another UIDVALIDITY), 'foreign'

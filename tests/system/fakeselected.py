@@ -48,6 +48,9 @@ class Selected:
             return
         self.box, self.readonly = box, readonly or box.readonly
         self.seen = [m.uid for m in box.messages]
+        if readonly and faults.unsettled:
+            box.uidvalidity = next(self.server.validities)
+        faults.unsettled &= readonly
         self.validity = box.uidvalidity
         self.modseq = box.modseq
         self.send('* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)')
@@ -137,8 +140,9 @@ class Selected:
             self.send('* %d EXISTS' % len(self.seen))
         for message in box.changed_since(self.modseq):
             if message.uid in known:
-                self.send('* %d FETCH (UID %d FLAGS (%s)%s)' % (
-                    self.seen.index(message.uid) + 1, message.uid,
+                self.send('* %d FETCH (%sFLAGS (%s)%s)' % (
+                    self.seen.index(message.uid) + 1,
+                    '' if box.faults.unnamed else 'UID %d ' % message.uid,
                     ' '.join(sorted(message.flags)), self._modseq(message)))
         if not box.faults.late:
             self.modseq = box.modseq
@@ -239,7 +243,10 @@ class Selected:
         by_uid = {m.uid: m for m in box.messages}
         found = [f for f in ((i + 1, by_uid[u]) for i, u in enumerate(self.seen) if u in by_uid)
                  if test(f)]
-        numbers = [m.uid if uid else seq for seq, m in found]
+        least = self._limited([m for m in by_uid.values() if m.uid in self.seen and
+                               (' UID ' not in ' ' + text or self._in_uid_key(text)(m.uid))])
+        found = [f for f in found if f[1].uid >= least]
+        numbers = [m.uid if uid and faults.search != 'numbers' else seq for seq, m in found]
         modseq = max((m.modseq for _, m in found), default=0) if 'MODSEQ' in text else 0
         if faults.search == 'empty':
             numbers, modseq = [], 0
@@ -253,7 +260,23 @@ class Selected:
             self.send('* SEARCH' + ''.join(' %d' % n for n in numbers)
                       + (' (MODSEQ %d)' % modseq if modseq else ''))
         self.news(expunges=uid)
-        self.tagged('OK done')
+        self._tagged_limited(least)
+
+    def _in_uid_key(self, text):
+        return in_set(re.search(r'\bUID (\S+)', text).group(1), self.seen[-1] if self.seen else 0)
+
+    def _limited(self, messages):
+        """The least UID down to which a command on these goes (RFC 9738); 0: all of them."""
+        limit = self.server.message_limit
+        uids = sorted((m.uid for m in messages), reverse=True)
+        return uids[limit - 1] if limit and len(uids) > limit else 0
+
+    def _tagged_limited(self, least):
+        if least and self.server.limit_untagged:
+            self.send('* NO [MESSAGELIMIT %d %d] not all' % (self.server.message_limit, least))
+            least = 0
+        self.tagged('OK [MESSAGELIMIT %d %d] not all' % (self.server.message_limit, least)
+                    if least else 'OK done')
 
     def _say_esearch(self, items, numbers, uid, modseq):
         out = '* ESEARCH (TAG "%s")%s' % (self.tag, ' UID' if uid else '')
@@ -316,6 +339,8 @@ class Selected:
             self.condstore = True
         whole = any(m.group(1) and not m.group(2) for m in items)
         bodies = any(m.group(1) for m in items)
+        least = self._limited([m for _, m in chosen])
+        chosen = [c for c in chosen if c[1].uid >= least]
         uids = {m.uid for _, m in chosen}
         if (bodies and uids & faults.poison) or (whole and uids & faults.poison_body):
             self.tagged('NO [UNAVAILABLE] message can not be read now')
@@ -341,7 +366,7 @@ class Selected:
                 self.flush()
         with server.lock:
             self.news(expunges=uid)
-        self.tagged('OK done')
+        self._tagged_limited(least)
 
     def _simple_item(self, item, message):
         """What an item other than BODY[] is answered with, None to leave it out."""

@@ -347,6 +347,11 @@ test_codes(void **state)
 	assert_true(imap_appenduid_decode(parse("a OK [APPENDUID 38 3955] x\r\n"), &number, &uid));
 	assert_true(number == 38 && uid == 3955);
 	assert_false(imap_appenduid_decode(parse("a OK [APPENDUID 38 1:2] x\r\n"), &number, &uid));
+	assert_true(imap_messagelimit_decode(parse("a OK [MESSAGELIMIT 1000 23221] x\r\n"), &uid));
+	assert_int_equal(uid, 23221);
+	assert_true(imap_messagelimit_decode(parse("a NO [MESSAGELIMIT 1000] x\r\n"), &uid));
+	assert_int_equal(uid, 0);
+	assert_false(imap_messagelimit_decode(parse("a NO [LIMIT] x\r\n"), &uid));
 }
 
 static void

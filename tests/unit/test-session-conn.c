@@ -243,7 +243,10 @@ test_codes_are_kept(void **state)
 	      EXPECT("NOOP"), REPLY("OK [APPENDUID 38505 3955] saved"), EXPECT("NOOP"),
 	      REPLY("OK [HIGHESTMODSEQ 18446744073709551000]"), EXPECT("NOOP"),
 	      REPLY("OK [MODIFIED 7,9] some"), EXPECT("NOOP"),
-	      REPLY("OK [COPYUID 99 4:6 101:102] odd"));
+	      REPLY("OK [COPYUID 99 4:6 101:102] odd"), EXPECT("NOOP"),
+	      REPLY("OK [MESSAGELIMIT 1000 23221] some"), EXPECT("NOOP"),
+	      SEND("* NO [MESSAGELIMIT 1000 77] some"), REPLY("OK [EXPUNGEISSUED] done"),
+	      EXPECT("NOOP"), REPLY("OK done"));
 	assert_true(
 		conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
 	assert_int_equal(reply.copyuid.uidvalidity, 99);
@@ -268,6 +271,16 @@ test_codes_are_kept(void **state)
 	assert_true(
 		conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
 	assert_int_equal(reply.copyuid.count, 0); /* sets of unequal length can't be believed */
+	assert_false(reply.limited);
+	assert_true(
+		conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
+	assert_true(reply.limited && reply.limit_uid == 23221);
+	assert_true(
+		conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
+	assert_true(reply.limited && reply.limit_uid == 77);
+	assert_true(
+		conn_run(client.conn, conn_command(client.conn, "NOOP"), &reply, &client.fault));
+	assert_false(reply.limited);
 	conn_reply_clear(&reply);
 	client_end(&client);
 }
