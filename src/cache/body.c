@@ -61,6 +61,33 @@ body_same(struct cache_view *view, uint64_t a, uint64_t b, bool *same_r)
 	return true;
 }
 
+static bool
+same_chunks(struct cache *cache, MDB_txn *txn, const struct disk_info *a, const struct disk_info *b)
+{
+	MDB_val first, second;
+	for (uint32_t chunk = 0; chunk < store_chunk_count(a->size); chunk++)
+		if (get_chunk(cache, txn, a->blob, chunk, &first) &&
+		    (!get_chunk(cache, txn, b->blob, chunk, &second) ||
+		     first.mv_size != second.mv_size ||
+		     memcmp(first.mv_data, second.mv_data, first.mv_size) != 0))
+			return false;
+	return true;
+}
+
+bool
+body_agrees(struct cache_view *view, uint64_t part, uint64_t whole, bool *same_r)
+{
+	MDB_txn *txn = view_bodies(view);
+	struct disk_info first, second;
+	if (body_same(view, part, whole, same_r))
+		return true;
+	if (txn == NULL || !store_info_get(view_cache(view), txn, part, &first) ||
+	    !store_info_get(view_cache(view), txn, whole, &second) || second.hashed == 0)
+		return false;
+	*same_r = first.size == second.size && same_chunks(view_cache(view), txn, &first, &second);
+	return true;
+}
+
 static void
 digest_of(GChecksum *sum, unsigned char digest_r[DIGEST_LEN])
 {
@@ -156,7 +183,7 @@ body_stored(struct cache *cache)
 /* --- writing --------------------------------------------------------------------------- */
 
 struct body_write {
-	uint64_t key, origin, size;
+	uint64_t key, origin, size, from;
 	const void *data;
 	size_t len;
 	uint32_t chunk;
@@ -268,6 +295,19 @@ write_chunk(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
 		return EINVAL;
 	return put_chunk(cache, txn, counters, write_->key, &info, write_->chunk, write_->data,
 	                 write_->len);
+}
+
+static int
+write_adopt(struct cache *cache, MDB_txn *txn, struct body_counters *counters,
+            const struct body_write *write_)
+{
+	struct disk_info info;
+	unsigned char digest[DIGEST_LEN];
+	if (!store_info_get(cache, txn, write_->from, &info) || info.hashed == 0)
+		return ENOENT;
+	memcpy(digest, info.digest, DIGEST_LEN);
+	info.tick = ++counters->tick;
+	return store_link(cache, txn, counters, write_->key, digest, &info);
 }
 
 static int
@@ -402,6 +442,13 @@ body_put_chunk(struct cache *cache, uint64_t key, uint64_t origin, uint32_t chun
 		return false;
 	seal(cache, key);
 	return true;
+}
+
+bool
+body_adopt(struct cache *cache, uint64_t key, uint64_t from, struct fault *fault)
+{
+	const struct body_write write_ = { .key = key, .from = from };
+	return write_body(cache, write_adopt, &write_, fault);
 }
 
 void

@@ -49,6 +49,8 @@ unsigned body_read(struct cache_view *view, uint64_t key, uint64_t offset, size_
                    struct iovec *iov, unsigned iov_max, size_t *octets_r);
 /* False: one of them is not complete. Else *same_r: they hold the same octets. */
 bool body_same(struct cache_view *view, uint64_t a, uint64_t b, bool *same_r);
+/* The same, but of the first one chunks may be missing: those that are there tell. */
+bool body_agrees(struct cache_view *view, uint64_t part, uint64_t whole, bool *same_r);
 /* SHA-256 of the header section of a complete body: up to and with the first empty line, or all of
  * it. False: it is not complete, or the section is longer than 1 MiB. */
 bool body_header_digest(struct cache_view *view, uint64_t key, unsigned char digest_r[32]);
@@ -64,6 +66,8 @@ bool body_begin(struct cache *cache, uint64_t key, uint64_t origin, uint64_t siz
  * length. */
 bool body_put_chunk(struct cache *cache, uint64_t key, uint64_t origin, uint32_t chunk,
                     const void *data, size_t len, struct fault *fault);
+/* The octets of another one, which is complete, in place of what was there. */
+bool body_adopt(struct cache *cache, uint64_t key, uint64_t from, struct fault *fault);
 void body_drop(struct cache *cache, uint64_t key);
 
 /* In use: not evicted. Counted. */

@@ -17,7 +17,7 @@ struct file_table {
 	GHashTable *open;           /* inode -> struct file */
 	GHashTable *sizes;          /* inode -> true size, where the index may not have it yet */
 	atomic_uint size_count;     /* of `sizes`, so that it is looked at only if need be */
-	GHashTable *hinted, *pushed; /* page number -> bits */
+	GHashTable *hinted, *pushed, *doubted; /* page number -> bits */
 };
 
 struct file_table *
@@ -29,6 +29,7 @@ file_table_new(void)
 	table->sizes = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
 	table->hinted = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 	table->pushed = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+	table->doubted = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 	return table;
 }
 
@@ -57,6 +58,7 @@ file_table_free(struct file_table **table)
 	g_hash_table_destroy(t->sizes);
 	g_hash_table_destroy(t->hinted);
 	g_hash_table_destroy(t->pushed);
+	g_hash_table_destroy(t->doubted);
 	pthread_mutex_destroy(&t->lock);
 	g_free(t);
 	*table = NULL;
@@ -199,5 +201,33 @@ file_dropped(struct file_table *table, uint64_t ino)
 {
 	pthread_mutex_lock(&table->lock);
 	set_bit(table->pushed, ino, false);
+	pthread_mutex_unlock(&table->lock);
+}
+
+void
+file_doubt(struct file_table *table, uint64_t ino)
+{
+	pthread_mutex_lock(&table->lock);
+	set_bit(table->doubted, ino, true);
+	pthread_mutex_unlock(&table->lock);
+}
+
+bool
+file_doubted(struct file_table *table, uint64_t ino)
+{
+	pthread_mutex_lock(&table->lock);
+	const uint64_t *page = g_hash_table_lookup(table->doubted,
+	                                           GSIZE_TO_POINTER(ino >> PAGE_BITS));
+	bool doubted = page != NULL &&
+	               (page[(ino & ((1u << PAGE_BITS) - 1)) / 64] >> ino % 64 & 1) != 0;
+	pthread_mutex_unlock(&table->lock);
+	return doubted;
+}
+
+void
+file_trusted(struct file_table *table, uint64_t ino)
+{
+	pthread_mutex_lock(&table->lock);
+	set_bit(table->doubted, ino, false);
 	pthread_mutex_unlock(&table->lock);
 }

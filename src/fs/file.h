@@ -11,7 +11,7 @@
  * before the truth was known, so the table remembers, a bit an inode, where
  * that is so, and the true sizes that differ from the hint until the index has
  * them. Another bit an inode says that the body was pushed into the kernel's
- * pages.
+ * pages, and one that these may be those of another message, which had the inode.
  *
  * All functions may be called by any thread.
  */
@@ -66,5 +66,10 @@ void file_settled(struct file_table *table, const struct message_record *record)
 bool file_pushed(struct file_table *table, uint64_t ino);
 /* They may no longer be. */
 void file_dropped(struct file_table *table, uint64_t ino);
+
+/* The kernel may have pages of another message, until an OPEN was answered that drops them. */
+void file_doubt(struct file_table *table, uint64_t ino);
+bool file_doubted(struct file_table *table, uint64_t ino);
+void file_trusted(struct file_table *table, uint64_t ino);
 
 #endif

@@ -62,39 +62,59 @@ push_body(struct fs *fs, struct cache_view *view, struct file *file)
 	atomic_fetch_sub(&fs->pushing, 1);
 }
 
-/* Replies, and ends the call. data: the message, if the cache has no place for it; becomes ours. */
-static void
-open_finish(struct call *call, uint64_t size, GByteArray *data)
+/* The message of which octets are there is open from now on; NULL: the inode is another's by now. */
+static struct file *
+open_file(struct call *call, uint64_t size, uint64_t key, GByteArray *data)
 {
 	struct fs *fs = call->fs;
 	struct node node;
 	struct file *file = NULL;
 	struct stat st;
+	if (!account_pin(fs->account, call->ino)) {
+		if (data != NULL)
+			g_byte_array_unref(data);
+		return NULL;
+	}
 	struct cache_view *view = cache_view_begin(fs->cache);
-	if (node_get(view, call->ino, &node) && node.is_message) {
+	if (node_get(view, call->ino, &node) && node.is_message &&
+	    message_body_key(&node.message) == key) {
 		ops_stat(fs, &node, &st);
 		node_set_size(&st, size);
-		file = file_open(fs->files, call->ino, message_body_key(&node.message), &st, data);
+		file = file_open(fs->files, call->ino, key, &st, data);
 		/* The kernel asks again, and then gets the true one. */
 		if (file_true_size(fs->files, call->ino, call->hint, call->proven, size))
 			fuse_lowlevel_notify_inval_inode(fs->session, call->ino, -1, 0);
-		if (call->probable) /* its pages may be those of another message */
+		if (call->doubtful)
 			file_dropped(fs->files, call->ino);
-		push_body(fs, view, file);
-	} else if (data != NULL) {
-		g_byte_array_unref(data);
+		else
+			push_body(fs, view, file);
+	} else {
+		if (data != NULL)
+			g_byte_array_unref(data);
+		account_unpin(fs->account, call->ino);
 	}
 	cache_view_end(view);
+	return file;
+}
+
+/* Replies, and ends the call. data: the message, if the cache has no place for it; becomes ours. */
+static void
+open_finish(struct call *call, uint64_t size, uint64_t key, GByteArray *data)
+{
+	struct fs *fs = call->fs;
+	call->doubtful |= key != call->key || file_doubted(fs->files, call->ino);
+	struct file *file = open_file(call, size, key, data);
 	if (file == NULL) {
 		fuse_reply_err(call->req, errno_of_handle(FAULT_GONE));
 	} else {
-		account_pin(fs->account, call->ino);
 		call->fi.fh = (uintptr_t)file;
-		call->fi.keep_cache = !call->probable;
+		call->fi.keep_cache = !call->doubtful;
 		call->fi.noflush = 1;
 		if (fuse_reply_open(call->req, &call->fi) != 0) {
 			account_unpin(fs->account, call->ino);
 			file_close(fs->files, &file);
+		} else if (call->doubtful) {
+			file_trusted(fs->files, call->ino);
 		}
 	}
 	park_finish(&call->park);
@@ -111,7 +131,7 @@ open_step(struct park *park, const struct fault *fault)
 			return;
 		GByteArray *data = park->result->data;
 		park->result->data = NULL;
-		open_finish(call, park->result->size, data);
+		open_finish(call, park->result->size, park->result->key, data);
 	} else {
 		struct fetch_wait *wait = park_wait(park);
 		uint64_t size;
@@ -120,7 +140,7 @@ open_step(struct park *park, const struct fault *fault)
 		wait->ino = call->ino;
 		bool now = account_open(call->fs->account, wait, &size);
 		if (now && park_claim(park))
-			open_finish(call, size, NULL);
+			open_finish(call, size, wait->key, NULL);
 		wait_unref(&wait->wait);
 	}
 }
@@ -146,7 +166,10 @@ op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	call->fi = *fi;
 	call->hint = node.message.size;
 	call->proven = (node.message.state & MESSAGE_SIZE_TRUE) != 0;
-	call->probable = (node.message.state & MESSAGE_PROBABLE) != 0;
+	call->key = message_body_key(&node.message);
+	call->doubtful = (node.message.state & MESSAGE_PROBABLE) != 0;
+	if (call->doubtful)
+		file_doubt(fs->files, ino);
 	park_run(&call->park);
 }
 

@@ -31,7 +31,8 @@ struct call {
 	off_t off;
 	uint64_t hint;    /* OPEN: the size that the index had, proven or not */
 	bool proven;
-	bool probable;    /* OPEN: what the inode was before may be another message */
+	uint64_t key;     /* OPEN: of the body, at first */
+	bool doubtful;    /* OPEN: what the inode was before may be another message */
 	char name[NAME_LEN_MAX + 1];
 };
 

@@ -126,7 +126,9 @@ struct fetch_wait {
 	uint64_t ino;
 	uint64_t offset;  /* READ: what is wanted; OPEN: 0 and 0 */
 	size_t length;
-	uint64_t key;     /* READ: of the body that is meant (struct message_record); 0: any */
+	/* Of the body (struct message_record). READ: which is meant, 0: any. OPEN: a result, the one
+	 * whose octets are told of. */
+	uint64_t key;
 	/* Results, valid in done() without a fault. */
 	uint64_t size;    /* true size of the message, octets */
 	GByteArray *data; /* READ: the octets from offset on, fewer only at the end of the message.
@@ -138,15 +140,18 @@ struct fetch_wait {
 void fetch_wait_clear(struct fetch_wait *wait);
 
 /* OPEN: ends when the true size is known and the first octets are there (the whole message up to
- * FETCH_WHOLE_MAX). True when that was so already: *size_r is set, the wait was not parked. */
+ * FETCH_WHOLE_MAX). True when that was so already: *size_r and wait->key are set, the wait was not
+ * parked. */
 #define FETCH_WHOLE_MAX (1024u * 1024u)
 bool account_open(struct account *account, struct fetch_wait *wait, uint64_t *size_r);
 
 /* READ of what the cache does not hold. Always parks (or ends the wait at once). */
 void account_read(struct account *account, struct fetch_wait *wait);
 
-/* The message is open (its body is not evicted, its state is kept), or no longer. Counted. */
-void account_pin(struct account *account, uint64_t ino);
+/* The message is open (its body is not evicted, its state is kept), or no longer. Counted. False:
+ * there is none. To be called before the index is asked whether the body is still the one that
+ * OPEN told of: then it stays so, or the inode number becomes another's. */
+bool account_pin(struct account *account, uint64_t ino);
 void account_unpin(struct account *account, uint64_t ino);
 
 /* --- changes --------------------------------------------------------------------------- */

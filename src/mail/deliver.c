@@ -47,6 +47,13 @@ fetch_end_later(struct fetch *fetch, guint i, struct ending *ending)
 	g_ptr_array_remove_index_fast(fetch->waits, i);
 }
 
+void
+fetch_end_all(struct fetch *fetch, struct ending *ending)
+{
+	while (fetch->waits->len > 0)
+		fetch_end_later(fetch, fetch->waits->len - 1, ending);
+}
+
 uint32_t
 fetch_first_chunk(const struct fetch_wait *wait)
 {
@@ -113,6 +120,7 @@ fetch_end_fulfilled(struct fetch *fetch, bool opens, struct ending *ending)
 		if (atomic_load(&wait->wait.claimed)) {
 			g_ptr_array_remove_index_fast(fetch->waits, i - 1);
 		} else if (wait->length == 0) {
+			wait->key = fetch->key;
 			if (opens)
 				fetch_end_later(fetch, i - 1, ending);
 		} else if (wait->offset >= fetch->size || is_filled(wait, fetch->size)) {
@@ -127,7 +135,7 @@ fetch_end_fulfilled(struct fetch *fetch, bool opens, struct ending *ending)
 
 struct size_task {
 	struct account *account;
-	uint64_t ino, size, dir_ino;
+	uint64_t ino, key, size, dir_ino;
 	bool changed;
 };
 
@@ -139,7 +147,9 @@ size_run(struct cache_txn *txn, void *data, struct fault *fault)
 	struct mailbox_record mailbox;
 	uint32_t id;
 	task->changed = false;
-	if (!cache_message_by_ino(cache_txn_view(txn), task->ino, &id, &record))
+	/* Another message may have the inode by now. */
+	if (!cache_message_by_ino(cache_txn_view(txn), task->ino, &id, &record) ||
+	    message_body_key(&record) != task->key)
 		return true;
 	if (cache_mailbox_get(cache_txn_view(txn), id, &mailbox))
 		task->dir_ino = mailbox.ino;
@@ -167,6 +177,7 @@ correct_size(struct account *account, const struct fetch *fetch)
 	struct size_task *task = g_new0(struct size_task, 1);
 	task->account = account;
 	task->ino = fetch->ino;
+	task->key = fetch->key;
 	task->size = fetch->size;
 	const struct cache_task cache_task = { .run = size_run, .done = size_done, .data = task,
 		                               .when = CACHE_SOON };
@@ -224,8 +235,10 @@ fetch_chunk(struct account *account, struct fetch *fetch, uint32_t chunk, const 
 	fetch->nostore = !stored;
 	for (guint i = 0; i < fetch->waits->len; i++) {
 		struct fetch_wait *wait = g_ptr_array_index(fetch->waits, i);
-		if (wait->length > 0)
+		if (wait->length > 0) {
 			offer(wait, fetch->size, chunk, data, len);
+			fetch->untraced |= !stored;
+		}
 	}
 	if (!fetch->compare)
 		fetch_end_fulfilled(fetch, true, &ending);

@@ -41,14 +41,6 @@ fetch_release(struct account *account, struct fetch *fetch)
 	fetch_free(fetch);
 }
 
-/* Ends all that waits for the message. Lock held. */
-static void
-take_waits(struct fetch *fetch, struct ending *ending)
-{
-	while (fetch->waits->len > 0)
-		fetch_end_later(fetch, fetch->waits->len - 1, ending);
-}
-
 /* A fetch made from the index; NULL: there is no such message. */
 static struct fetch *
 fetch_new(struct account *account, uint64_t ino)
@@ -140,6 +132,7 @@ account_open(struct account *account, struct fetch_wait *wait, uint64_t *size_r)
 	if (here) {
 		body_touch(account->cache, key);
 		*size_r = info.size;
+		wait->key = key;
 		return true;
 	}
 	wait->offset = wait->length = 0;
@@ -161,9 +154,10 @@ account_read(struct account *account, struct fetch_wait *wait)
 		end_gone(wait);
 		return;
 	}
-	/* What was opened as another body is not continued with this one. */
+	/* What was opened as another body is not continued with this one, but for what is compared. */
 	bool there = fetch->queued || fetch->running || fetch_locate(account, fetch);
-	if (!there || (wait->key != 0 && wait->key != fetch->key)) {
+	if (!there || (wait->key != 0 && wait->key != fetch->key &&
+	               !(fetch->probable && wait->key == fetch->prior))) {
 		fetch_release(account, fetch);
 		g_mutex_unlock(&account->lock);
 		end_gone(wait);
@@ -175,15 +169,16 @@ account_read(struct account *account, struct fetch_wait *wait)
 	g_mutex_unlock(&account->lock);
 }
 
-void
+bool
 account_pin(struct account *account, uint64_t ino)
 {
 	struct fetch *fetch = fetch_lock(account, ino);
 	if (fetch == NULL)
-		return;
+		return false;
 	if (fetch->pins++ == 0)
 		body_pin(account->cache, fetch->pinned = fetch->key);
 	g_mutex_unlock(&account->lock);
+	return true;
 }
 
 void
@@ -421,7 +416,7 @@ settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
 		/* A cut line is nobody's fault at first: the deadlines bound it. */
 		unsigned most = lost ? 2 * FAILURES_MAX : FAILURES_MAX;
 		if (hopeless || fetch->failures >= most)
-			take_waits(fetch, failed);
+			fetch_end_all(fetch, failed);
 		else
 			fetch_enqueue(account, fetch);
 	}
@@ -471,25 +466,6 @@ run_commands(struct worker *worker, struct receive *receive, struct fault *refus
 	return ok;
 }
 
-/* Those that have come and may be other messages than they were: one of them that is has nobody
- * who waits for it. */
-static void
-judge(struct account *account, GPtrArray *fetches, bool all, struct ending *stale)
-{
-	for (guint i = 0; i < fetches->len; i++) {
-		struct fetch *fetch = g_ptr_array_index(fetches, i);
-		struct fault fault;
-		if (!fetch->probable || (!all && !fetch->delivered))
-			continue;
-		bool same = fetch_judge(account, fetch, &fault);
-		g_mutex_lock(&account->lock);
-		fetch->compare = fetch->probable = false;
-		if (!same)
-			take_waits(fetch, stale);
-		g_mutex_unlock(&account->lock);
-	}
-}
-
 void
 fetch_run(struct worker *worker, struct mbox *mbox)
 {
@@ -507,8 +483,9 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 	g_mutex_unlock(&account->lock);
 	bool ok = true;
 	receive_init(&receive, worker, batch);
+	fetch_presume(account, batch, cached, &stale);
 	take_cached(account, batch, cached, &done);
-	judge(account, cached, true, &stale);
+	fetch_judge(account, cached, true, &stale);
 	if (batch->len > 0) {
 		ok = worker_select(worker, mbox->id, false, false, &fault);
 		/* An index that is not in step with a renumbered mailbox will be, soon. */
@@ -518,7 +495,7 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 			take_renumbered(worker, batch, renumbered);
 		if (batch->len > 0 && ok)
 			ok = run_commands(worker, &receive, &refusal, &fault);
-		judge(account, batch, false, &stale);
+		fetch_judge(account, batch, false, &stale);
 	}
 	if (!ok)
 		refusal = fault;
@@ -527,7 +504,7 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 	fault_set(&gone, FAULT_GONE, "the message is no longer there");
 	g_mutex_lock(&account->lock);
 	for (guint i = 0; i < lost->len; i++) {
-		take_waits(g_ptr_array_index(lost, i), &stale);
+		fetch_end_all(g_ptr_array_index(lost, i), &stale);
 		fetch_release(account, g_ptr_array_index(lost, i));
 	}
 	for (guint i = 0; i < renumbered->len; i++) {
@@ -566,7 +543,7 @@ fetch_fail_all(struct account *account, const struct fault *fault)
 	g_hash_table_iter_init(&iter, account->fetches);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
 		struct fetch *fetch = value;
-		take_waits(fetch, &ending);
+		fetch_end_all(fetch, &ending);
 		if (fetch->queued) {
 			g_queue_remove(&work_mbox(account, fetch->mailbox)->fetches, fetch);
 			g_queue_remove(&work_mbox(account, fetch->mailbox)->displaced, fetch);

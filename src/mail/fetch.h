@@ -23,8 +23,8 @@ struct fetch {
 	uint64_t uidvalidity;
 	uint64_t hint;          /* RFC822.SIZE */
 	bool hint_true, seen;
-	bool probable;          /* MESSAGE_PROBABLE: the octets decide */
-	bool compare;           /* with those of `prior`: nobody gets any before */
+	bool probable;          /* MESSAGE_PROBABLE: it may not be what the inode was before */
+	bool compare;           /* the octets decide, with those of `prior`: nobody gets any before */
 	uint64_t prior;
 	/* account->lock */
 	GPtrArray *waits;       /* struct fetch_wait, with references */
@@ -36,6 +36,7 @@ struct fetch {
 	bool size_known;
 	bool whole;             /* sizes or ranges of this server can't be believed: in one piece */
 	bool nostore;           /* the cache has no room for it */
+	bool untraced;          /* a reader has got octets that were not stored */
 	unsigned failures;      /* tries without anything gained */
 	bool delivered;         /* in the command under way */
 	uint64_t read_on;       /* where a reader that reads on would ask next */
@@ -92,8 +93,12 @@ void fetch_unlead(struct account *account, struct fetch *fetch);
 bool fetch_from_cache(struct account *account, struct fetch *fetch, struct ending *done);
 /* It is queued again when the mailbox was synced. Lock held. */
 void fetch_await_sync(struct account *account, struct fetch *fetch);
-/* A `probable` one is here: is it what it was? False: it has got another inode number. Waits. */
-bool fetch_judge(struct account *account, struct fetch *fetch, struct fault *fault);
+/* Those of a batch that may be other messages than their inodes were, and whose octets could tell
+ * nothing. One that gets another inode number goes to `ended`, its waits to `stale`. */
+void fetch_presume(struct account *account, GPtrArray *batch, GPtrArray *ended,
+                   struct ending *stale);
+/* Those to be compared that have come with the command (all: that are here). Waits. */
+void fetch_judge(struct account *account, GPtrArray *fetches, bool all, struct ending *stale);
 
 /* --- deliver.c ---------------------------------------------------------------------------- */
 
@@ -114,7 +119,9 @@ uint32_t fetch_end_chunk(const struct fetch_wait *wait, uint64_t size);
 void fetch_fill(struct account *account, const struct fetch *fetch, struct fetch_wait *wait);
 /* Moves the wait at index i to those to be ended. Lock held. */
 void fetch_end_later(struct fetch *fetch, guint i, struct ending *ending);
-/* The same for all that are fulfilled; `opens`: an OPEN is, too. Lock held. */
+/* The same for all. Lock held. */
+void fetch_end_all(struct fetch *fetch, struct ending *ending);
+/* The same for those that are fulfilled; `opens`: an OPEN is, too. Lock held. */
 void fetch_end_fulfilled(struct fetch *fetch, bool opens, struct ending *ending);
 
 /* The whole message is here: stores it, answers all who wait. */

@@ -6,14 +6,25 @@
  * A message may move, or its mailbox may be renumbered, while somebody waits for
  * its octets or has it open: so where it stands is read from the index again
  * before each command. Several messages may have one body, which is fetched once.
- * A message that is only probably what its inode was before (identity.h) is
- * fetched whole and compared with that before anybody gets an octet of it.
+ * A message that is only probably what its inode was before (identity.h, renumber.c)
+ * is fetched whole and compared with that before anybody gets an octet of it: if all
+ * of the old one is there, or as far as it is there and somebody has it open. If it
+ * is the same, it goes on as the old body. Who has it open and can't be told by what
+ * is stored keeps the inode to himself. Else nobody has the old octets any more, but
+ * for the kernel's pages, which the OPEN drops.
  */
 #include "config.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "mail/fetch.h"
+
+/* It is open as what it was before. Lock held, or it is nobody else's. */
+static bool
+is_held(const struct fetch *fetch)
+{
+	return fetch->pins > 0 && fetch->pinned != fetch->key;
+}
 
 bool
 fetch_locate(struct account *account, struct fetch *fetch)
@@ -45,9 +56,8 @@ fetch_locate(struct account *account, struct fetch *fetch)
 			fetch->read_on = 0;
 			fetch->window = 1;
 		}
-		/* With nothing to compare there is nothing to wait for. */
 		fetch->compare = fetch->prior != 0 && body_info_get(view, fetch->prior, &info) &&
-		                 info.complete;
+		                 (info.complete || is_held(fetch));
 		fetch->whole |= fetch->compare;
 	}
 	cache_view_end(view);
@@ -139,69 +149,158 @@ fetch_sync_ended(struct account *account, struct mbox *mbox)
 
 /* --- what a message was before ---------------------------------------------------------------- */
 
-struct verdict {
+enum verdict {
+	VERDICT_SAME,
+	VERDICT_OTHER, /* it has got another inode number */
+	VERDICT_VOID,  /* it is yet another one by now */
+};
+
+struct verdict_task {
 	struct account *account;
-	uint64_t ino, dir_ino;
-	bool same;
+	uint64_t ino, key, body; /* body: the key that it has from now on */
+	enum verdict verdict;
+	uint64_t dir_ino;
 	char *name;
-	bool changed;
 };
 
 static bool
 verdict_run(struct cache_txn *txn, void *data, struct fault *fault)
 {
-	struct verdict *verdict = data;
+	struct verdict_task *task = data;
 	struct message_record record;
 	struct mailbox_record mailbox;
 	uint32_t id;
-	verdict->changed = false;
-	if (!cache_message_by_ino(cache_txn_view(txn), verdict->ino, &id, &record) ||
-	    (record.state & MESSAGE_PROBABLE) == 0)
+	uint64_t ino = task->ino;
+	if (!cache_message_by_ino(cache_txn_view(txn), task->ino, &id, &record) ||
+	    (record.state & MESSAGE_PROBABLE) == 0 || message_body_key(&record) != task->key) {
+		task->verdict = VERDICT_VOID;
 		return true;
+	}
 	if (cache_mailbox_get(cache_txn_view(txn), id, &mailbox))
-		verdict->dir_ino = mailbox.ino;
+		task->dir_ino = mailbox.ino;
+	g_free(task->name);
+	task->name = g_strdup(record.name);
+	/* Counting up writes, and may move what the record points to. */
+	if (task->verdict == VERDICT_OTHER &&
+	    (!txn_ino_alloc(txn, &ino, fault) ||
+	     !cache_message_by_ino(cache_txn_view(txn), task->ino, &id, &record)))
+		return false;
 	record.state &= ~(uint32_t)MESSAGE_PROBABLE;
 	record.prior = 0;
-	g_free(verdict->name);
-	verdict->name = g_strdup(record.name);
-	if (!verdict->same) {
-		verdict->changed = true;
-		/* Counting up writes, and may move what the record points to. */
-		uint64_t ino;
-		if (!txn_ino_alloc(txn, &ino, fault) ||
-		    !cache_message_by_ino(cache_txn_view(txn), verdict->ino, &id, &record))
-			return false;
-		record.state &= ~(uint32_t)MESSAGE_PROBABLE;
-		record.prior = 0;
-		record.ino = ino;
-	}
+	record.ino = ino;
+	record.body = task->body;
 	return txn_message_put(txn, id, &record, fault);
 }
 
-bool
-fetch_judge(struct account *account, struct fetch *fetch, struct fault *fault)
+static enum verdict
+pronounce(struct account *account, const struct fetch *fetch, enum verdict verdict, uint64_t body)
 {
-	struct verdict verdict = { .account = account, .ino = fetch->ino, .same = true };
-	struct body_info info;
-	struct cache_view *view = cache_view_begin(account->cache);
-	bool same = false;
-	bool prior_there = fetch->prior != 0 && body_info_get(view, fetch->prior, &info) &&
-	                   info.complete;
-	/* If there is nothing to compare it with, nobody has those octets any more. */
-	verdict.same = !prior_there ||
-	               (body_same(view, fetch->key, fetch->prior, &same) && same);
-	cache_view_end(view);
-	if (!cache_run(account->cache, verdict_run, &verdict, fault))
-		verdict.changed = true;
-	else if (verdict.changed)
-		account_emit(account, EVENT_MESSAGE_GONE, verdict.dir_ino, verdict.ino, verdict.name);
-	if (verdict.changed) {
+	struct verdict_task task = { .account = account, .ino = fetch->ino, .key = fetch->key,
+		                     .body = body, .verdict = verdict };
+	struct fault fault;
+	if (!cache_run(account->cache, verdict_run, &task, &fault)) {
+		log_error("%s", fault.text);
+		task.verdict = VERDICT_OTHER;
+	} else if (task.verdict == VERDICT_OTHER) {
 		log_debug("inode %llu: the message that turned up is another one",
-		          (unsigned long long)verdict.ino);
-		fault_set(fault, FAULT_GONE, "another message has that name");
-	} else {
-		account_emit(account, EVENT_MESSAGE_ATTR, verdict.dir_ino, verdict.ino, NULL);
+		          (unsigned long long)task.ino);
+		account_emit(account, EVENT_MESSAGE_GONE, task.dir_ino, task.ino, task.name);
 	}
-	g_free(verdict.name);
-	return !verdict.changed;
+	g_free(task.name);
+	return task.verdict;
+}
+
+static void
+presumed(void *data, const struct fault *fault)
+{
+	struct verdict_task *task = data;
+	(void)fault;
+	g_free(task->name);
+	g_free(task);
+}
+
+/* One of which nothing can be compared. */
+static enum verdict
+presume_one(struct account *account, struct fetch *fetch)
+{
+	g_mutex_lock(&account->lock);
+	bool held = is_held(fetch);
+	g_mutex_unlock(&account->lock);
+	if (held)
+		return pronounce(account, fetch, VERDICT_OTHER, fetch->key);
+	struct verdict_task *task = g_new0(struct verdict_task, 1);
+	*task = (struct verdict_task){ .account = account, .ino = fetch->ino, .key = fetch->key,
+		                       .body = fetch->key, .verdict = VERDICT_SAME };
+	/* Until that is written it is presumed again. */
+	const struct cache_task cache_task = { .run = verdict_run, .done = presumed, .data = task,
+		                               .when = CACHE_SOON };
+	cache_submit(account->cache, &cache_task);
+	return VERDICT_SAME;
+}
+
+static enum verdict
+judge_one(struct account *account, struct fetch *fetch)
+{
+	struct body_info info;
+	bool same = false;
+	g_mutex_lock(&account->lock);
+	bool held = is_held(fetch), untraced = fetch->untraced;
+	g_mutex_unlock(&account->lock);
+	struct cache_view *view = cache_view_begin(account->cache);
+	bool there = body_info_get(view, fetch->prior, &info);
+	bool agrees = there && body_agrees(view, fetch->prior, fetch->key, &same) && same &&
+	              !(held && untraced);
+	cache_view_end(view);
+	if (!there && !held)
+		return pronounce(account, fetch, VERDICT_SAME, fetch->key);
+	if (!agrees)
+		return pronounce(account, fetch, VERDICT_OTHER, fetch->key);
+	/* Who has it open reads on. */
+	body_adopt(account->cache, fetch->prior, fetch->key, NULL);
+	enum verdict verdict = pronounce(account, fetch, VERDICT_SAME, fetch->prior);
+	if (verdict == VERDICT_SAME) {
+		body_drop(account->cache, fetch->key);
+		g_mutex_lock(&account->lock);
+		fetch->key = fetch->prior;
+		g_mutex_unlock(&account->lock);
+	}
+	return verdict;
+}
+
+/* What one of those is that may be other messages than they were. True: it is done with. */
+static bool
+take_verdict(struct account *account, struct fetch *fetch, enum verdict verdict,
+             struct ending *stale)
+{
+	g_mutex_lock(&account->lock);
+	/* Of one that is void nobody gets anything: it is located anew. */
+	fetch->compare = verdict == VERDICT_VOID;
+	fetch->probable = verdict == VERDICT_VOID;
+	if (verdict == VERDICT_OTHER)
+		fetch_end_all(fetch, stale);
+	g_mutex_unlock(&account->lock);
+	return verdict != VERDICT_SAME;
+}
+
+void
+fetch_presume(struct account *account, GPtrArray *batch, GPtrArray *ended, struct ending *stale)
+{
+	for (guint i = batch->len; i > 0; i--) {
+		struct fetch *fetch = g_ptr_array_index(batch, i - 1);
+		if (fetch->probable && !fetch->compare &&
+		    take_verdict(account, fetch, presume_one(account, fetch), stale)) {
+			g_ptr_array_add(ended, fetch);
+			g_ptr_array_remove_index(batch, i - 1);
+		}
+	}
+}
+
+void
+fetch_judge(struct account *account, GPtrArray *fetches, bool all, struct ending *stale)
+{
+	for (guint i = 0; i < fetches->len; i++) {
+		struct fetch *fetch = g_ptr_array_index(fetches, i);
+		if (fetch->compare && (all || fetch->delivered))
+			take_verdict(account, fetch, judge_one(account, fetch), stale);
+	}
 }

@@ -12,6 +12,10 @@
  * sections tell them apart, which must be known of all the old ones. What is left
  * in doubt is a new message: nothing is lost by fetching it.
  *
+ * Of one that is not in the cache as a whole a part may be, or be in the kernel's
+ * pages, or be read by somebody: its octets are compared with that at its next read
+ * (origin.c), and have a body key of their own until then.
+ *
  * A message that is carried over keeps inode number, name, place in the listing
  * and body. Everything here may be cut off and done again: what was carried over
  * is recognised by its inode number.
@@ -31,6 +35,7 @@
 /* Old and new are one. */
 struct pair {
 	uint32_t recno, uid;
+	bool probable; /* nothing of its header section could be compared */
 };
 
 /* What the kernel may still know. */
@@ -138,7 +143,8 @@ match_headers(const struct renumber *renumber, struct cache_view *view,
 
 /* Who a message of the old generation is now. 0: nobody, in doubt, or not known yet. */
 static uint32_t
-match(struct renumber *renumber, struct cache_view *view, const struct message_record *record)
+match(struct renumber *renumber, struct cache_view *view, const struct message_record *record,
+      bool *probable_r)
 {
 	struct group group;
 	uint32_t uid = 0;
@@ -149,8 +155,10 @@ match(struct renumber *renumber, struct cache_view *view, const struct message_r
 	if (group.old_count == 0 || group.new_count == 0 || group.overflow)
 		return 0;
 	bool single = group.old_count == 1 && group.new_count == 1;
-	if (single && !has_body(view, record))
+	if (single && !has_body(view, record)) {
+		*probable_r = true;
 		return group.new[0];
+	}
 	if (renumber->by_header)
 		return match_headers(renumber, view, record, &group, &uid) ? uid : 0;
 	bool cached = true;
@@ -195,7 +203,10 @@ carry(struct cache_txn *txn, const struct renumber *renumber, const struct pair 
 {
 	struct cache_view *view = cache_txn_view(txn);
 	struct message_record old, new;
+	uint64_t body = 0;
 	bool ok = true;
+	if (pair->probable && !txn_ino_alloc(txn, &body, fault))
+		return false;
 	if (!cache_message_get(view, renumber->old_space, pair->recno, &old) ||
 	    !cache_message_by_uid(view, renumber->new_space, pair->uid, &new) || new.ino != 0)
 		return true;
@@ -206,6 +217,11 @@ carry(struct cache_txn *txn, const struct renumber *renumber, const struct pair 
 	     free_name(txn, renumber, &old, fault) &&
 	     cache_message_get(view, renumber->old_space, pair->recno, &old);
 	/* The old record, with what the server says of the new one. */
+	if (ok && pair->probable) {
+		old.prior = (old.state & MESSAGE_PROBABLE) != 0 ? old.prior : message_body_key(&old);
+		old.body = body;
+		old.state = (old.state | MESSAGE_PROBABLE) & ~(uint32_t)MESSAGE_SIZE_TRUE;
+	}
 	bool proven_size = ok && (old.state & MESSAGE_SIZE_TRUE) != 0;
 	old.space = renumber->new_space;
 	old.told = new.told;
@@ -294,7 +310,8 @@ match_one(struct renumber *renumber, struct cache_view *view, const struct messa
           void *data)
 {
 	(void)data;
-	struct pair pair = { record->recno, match(renumber, view, record) };
+	struct pair pair = { .recno = record->recno };
+	pair.uid = match(renumber, view, record, &pair.probable);
 	if (pair.uid != 0)
 		g_array_append_val(renumber->pairs, pair);
 	return true;

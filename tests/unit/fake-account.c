@@ -407,6 +407,7 @@ account_open(struct account *account, struct fetch_wait *wait, uint64_t *size_r)
 	bool there = body_info_get(view, wait->ino, &info) && info.complete;
 	cache_view_end(view);
 	atomic_fetch_add(&fake->opens, 1);
+	wait->key = wait->ino;
 	if (there)
 		*size_r = info.size;
 	else
@@ -421,11 +422,12 @@ account_read(struct account *account, struct fetch_wait *wait)
 	park_it(account, PARKED_FETCH, false, 0, &wait->wait);
 }
 
-void
+bool
 account_pin(struct account *account, uint64_t ino)
 {
 	body_pin(account->cache, ino);
 	atomic_fetch_add(&fake->pins, 1);
+	return true;
 }
 
 void

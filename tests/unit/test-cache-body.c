@@ -236,6 +236,46 @@ test_equal_octets_are_stored_once(void **state)
 	g_free(data);
 }
 
+static bool
+agrees(struct fixture *f, uint64_t part, uint64_t whole, bool *same_r)
+{
+	struct cache_view *view = cache_view_begin(f->cache);
+	bool known = body_agrees(view, part, whole, same_r);
+	cache_view_end(view);
+	return known;
+}
+
+static void
+test_a_part_tells_as_far_as_it_is_there(void **state)
+{
+	struct fixture *f = *state;
+	size_t size = 2 * BODY_CHUNK + 1000;
+	unsigned char *data = pattern(size, 4);
+	bool same = false;
+	assert_true(body_begin(f->cache, 1, 1, size, NULL));
+	assert_true(body_put_chunk(f->cache, 1, 1, 1, data + BODY_CHUNK, BODY_CHUNK, NULL));
+	assert_false(agrees(f, 1, 2, &same)); /* there is no other */
+	assert_true(body_put(f->cache, 2, 2, data, size, NULL));
+	assert_true(agrees(f, 1, 2, &same) && same);
+	assert_false(agrees(f, 2, 1, &same)); /* the second must be complete */
+	data[0] ^= 1;                         /* where the part tells nothing */
+	assert_true(body_put(f->cache, 3, 3, data, size, NULL));
+	assert_true(agrees(f, 1, 3, &same) && same);
+	assert_true(agrees(f, 2, 3, &same) && !same);
+	data[BODY_CHUNK] ^= 1;
+	assert_true(body_put(f->cache, 4, 4, data, size, NULL));
+	assert_true(agrees(f, 1, 4, &same) && !same);
+	assert_true(body_put(f->cache, 5, 5, data, size - 1, NULL));
+	assert_true(agrees(f, 1, 5, &same) && !same);
+	/* It takes the octets over, and they stay when the other one goes. */
+	assert_false(body_adopt(f->cache, 6, 1, NULL)); /* of one that is not complete */
+	assert_true(body_adopt(f->cache, 1, 4, NULL));
+	body_drop(f->cache, 4);
+	assert_int_equal(read_back(f, 1, 0, size, data), size);
+	body_drop(f->cache, 1);
+	g_free(data);
+}
+
 /* Random bodies of few kinds under few keys, against what they must be. */
 static void
 test_sharing_against_a_model(void **state)
@@ -402,6 +442,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_chunks_and_origins, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_eviction, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_equal_octets_are_stored_once, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_part_tells_as_far_as_it_is_there, set_up,
+		                                tear_down),
 		cmocka_unit_test_setup_teardown(test_sharing_against_a_model, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_header_sections, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_eviction_of_shared_bodies, set_up, tear_down),

@@ -100,6 +100,20 @@ test_pushed(void **state)
 	file_table_free(&table);
 }
 
+static void
+test_doubted(void **state)
+{
+	struct file_table *table = file_table_new();
+	(void)state;
+	assert_false(file_doubted(table, 70000));
+	file_doubt(table, 70000);
+	assert_true(file_doubted(table, 70000));
+	assert_false(file_doubted(table, 70001) || file_doubted(table, 70000 - 64));
+	file_trusted(table, 70000);
+	assert_false(file_doubted(table, 70000));
+	file_table_free(&table);
+}
+
 static void *
 use_table(void *data)
 {
@@ -143,6 +157,7 @@ main(void)
 		cmocka_unit_test(test_open_close),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_pushed),
+		cmocka_unit_test(test_doubted),
 		cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Messages that look alike and are not: one of which a part was read goes, another one stands in
+its place, and nobody is shown a mixture of the two, whatever is open, cached or in the kernel."""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from fakeimap import MODERN, FakeImap  # noqa: E402
+from fakemodel import Message  # noqa: E402
+from follow import WHEN, in_step, inodes, letter, octets_right  # noqa: E402
+from harness import case, check, equal, main, mount  # noqa: E402
+
+LARGE = 3_000_000
+
+
+def twin(variant, size=LARGE):
+    """Shares the header section and the size with all variants, and hardly a line of the rest."""
+    head, middle, body = letter(1, size).partition(b'\r\n\r\n')
+    return head + middle + body.replace(b'a', b'%d' % variant)
+
+
+def start(t, name, size=LARGE, options=()):
+    """A server and a mount that knows its message, the first variant: (server, mount, name)."""
+    server = t.add(FakeImap(MODERN))
+    server.add_box('Archive')
+    server.box('INBOX').add(twin(1, size), date=WHEN)
+    m = mount(t, server, ['refresh=1', 'cache=%s/c-%s' % (t.path, name), *options],
+              name='m-' + name, expect=['.*'])
+    return server, m, list(in_step(m, server, 'INBOX', 'Archive')[0].values())[0]
+
+
+def begin(m, name, size=LARGE):
+    """Opens it and reads a little."""
+    handle = open(m.p('INBOX', name), 'rb', buffering=0)
+    equal(handle.read(1000), twin(1, size)[:1000], 'it is begun')
+    return handle
+
+
+def rest(handle):
+    """What is left to be read, up to an error."""
+    got, error = b'', None
+    try:
+        while data := handle.read(100_000):
+            got += data
+    except OSError as e:
+        error = e
+    return got, error
+
+
+def only_old(handle, size=LARGE):
+    got, error = rest(handle)
+    old = twin(1, size)[1000:]
+    check(got == old if error is None else old.startswith(got),
+          'the old handle gives the old octets or none', (len(got), error))
+
+
+@case
+def moved_while_it_is_read(t):
+    """Another one turns up elsewhere when it has gone."""
+    for held in (True, False):
+        server, m, name = start(t, str(held))
+        handle = begin(m, name)
+        handle.close() if not held else None
+        server.box('INBOX').expunge([1])
+        server.box('Archive').add(twin(2), date=WHEN)
+        in_step(m, server, 'INBOX', 'Archive')
+        octets_right(m, server, 'Archive', what='the new one has its own octets')
+        if held:
+            only_old(handle)
+            octets_right(m, server, 'Archive', what='and has them still')
+            handle.close()
+        octets_right(m, server, 'Archive', what='in the end, too')
+        m.stop()
+
+
+@case
+def moved_and_not_stored(t):
+    """The cache has no room: the octets are the handle's alone."""
+    for size in (200_000, LARGE):
+        server, m, name = start(t, str(size), size, ['cache_size=64k'])
+        handle = begin(m, name, size)
+        server.box('INBOX').expunge([1])
+        server.box('Archive').add(twin(2, size), date=WHEN)
+        in_step(m, server, 'INBOX', 'Archive')
+        octets_right(m, server, 'Archive', what='the new one has its own octets')
+        only_old(handle, size)
+        handle.close()
+        octets_right(m, server, 'Archive', what='in the end, too')
+        m.stop()
+
+
+@case
+def renumbered_while_it_is_read(t):
+    for held in (True, False):
+        server, m, name = start(t, str(held))
+        handle = begin(m, name)
+        handle.close() if not held else None
+        server.box('INBOX').renumber(1, [Message(twin(2), date=WHEN)], 'code')
+        in_step(m, server, 'INBOX')
+        only_old(handle) if held else None
+        octets_right(m, server, 'INBOX', what='the new one has its own octets')
+        handle.close()
+        octets_right(m, server, 'INBOX', what='in the end, too')
+        m.remount()
+        octets_right(m, server, 'INBOX', what='and after a remount')
+        m.stop()
+
+
+@case
+def the_same_is_read_on(t):
+    """Renumbered, moved: the handle of what is still the same reads on, and the inode stays."""
+    for how in ('renumbered', 'moved', 'both'):
+        server, m, name = start(t, how)
+        handle = begin(m, name)
+        ino = os.fstat(handle.fileno()).st_ino
+        box, target = server.box('INBOX'), 'INBOX' if how == 'renumbered' else 'Archive'
+        if how != 'renumbered':
+            server.move(box.messages[0], 'Archive')
+            in_step(m, server, 'INBOX', 'Archive')
+        if how != 'moved':
+            server.box(target).renumber(100, None, 'code')
+            in_step(m, server, target)
+        got, error = rest(handle)
+        check(got == twin(1)[1000:] and error is None, 'it is read to the end (%s)' % how,
+              (len(got), error))
+        octets_right(m, server, target)
+        equal(inodes(m, target), {name: ino}, 'it keeps its inode (%s)' % how)
+        handle.close()
+        octets_right(m, server, target)
+        m.stop()
+
+
+main()
