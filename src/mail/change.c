@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "mail/deletion.h"
+#include "mail/identity.h"
 
 #define SET_MAX    1000
 #define SET_OCTETS 8000
@@ -215,7 +216,8 @@ struct finished {
 
 /* Where the message is now, if the index has that already: its body serves there, unread. */
 static bool
-link_body(struct cache_txn *txn, const struct change *change, uint64_t body, struct fault *fault)
+link_body(struct cache_txn *txn, const struct change *change, const struct message_record *moved,
+          struct fault *fault)
 {
 	struct cache_view *view = cache_txn_view(txn);
 	struct mailbox_record place;
@@ -224,9 +226,9 @@ link_body(struct cache_txn *txn, const struct change *change, uint64_t body, str
 	    !cache_mailbox_get(view, change->place_mailbox, &place) ||
 	    place.uidvalidity != change->place_uidvalidity ||
 	    !cache_message_by_uid(view, place.space, change->place_uid, &record) ||
-	    record.body != 0)
+	    record.body != 0 || identity_differs(&record, moved))
 		return true;
-	record.body = body;
+	record.body = message_body_key(moved);
 	return txn_message_put(txn, change->place_mailbox, &record, fault);
 }
 
@@ -238,8 +240,7 @@ bury(struct cache_txn *txn, uint32_t mailbox, const struct message_record *recor
 		.message = *record, .mailbox = mailbox, .target_mailbox = change->place_mailbox,
 		.target_uidvalidity = change->place_uidvalidity, .target_uid = change->place_uid,
 	};
-	uint64_t body = message_body_key(record);
-	return txn_message_bury(txn, &tomb, fault) && link_body(txn, change, body, fault);
+	return txn_message_bury(txn, &tomb, fault) && link_body(txn, change, record, fault);
 }
 
 static bool

@@ -7,6 +7,17 @@
 #include <string.h>
 
 bool
+identity_differs(const struct message_record *a, const struct message_record *b)
+{
+	static const unsigned char none[sizeof a->identity];
+	if (a->told != 0 && b->told != 0 && a->told != b->told)
+		return true;
+	return memcmp(a->identity, none, sizeof none) != 0 &&
+	       memcmp(b->identity, none, sizeof none) != 0 &&
+	       memcmp(a->identity, b->identity, sizeof none) != 0;
+}
+
+bool
 identity_alike(const struct message_record *a, const struct message_record *b)
 {
 	uint64_t a_told = a->told != 0 ? a->told : a->size, b_told = b->told != 0 ? b->told : b->size;
@@ -68,20 +79,21 @@ find_proven(struct cache_txn *txn, uint32_t mailbox, uint64_t uidvalidity,
 	struct cache_place places[CACHE_IDENT_MAX];
 	struct message_record live;
 	struct tomb_record tomb;
-	uint64_t ino;
+	uint64_t inos[CACHE_IDENT_MAX];
 	*found_r = true;
-	if (cache_tomb_by_place(view, mailbox, uidvalidity, record->uid, &ino) &&
-	    cache_tomb_get(view, ino, &tomb))
+	if (cache_tomb_by_place(view, mailbox, uidvalidity, record->uid, &inos[0]) &&
+	    cache_tomb_get(view, inos[0], &tomb) && !identity_differs(&tomb.message, record))
 		return revive(txn, &tomb, IDENTITY_MOVED, identity, fault);
 	if (!bury_stale(txn, CACHE_IDENT_EMAILID, record, fault))
 		return false;
-	if (cache_tomb_find(view, CACHE_IDENT_EMAILID, record, &ino, 1) == 1 &&
-	    cache_tomb_get(view, ino, &tomb))
-		return revive(txn, &tomb, IDENTITY_MOVED, identity, fault);
-	unsigned count = cache_ident_find(view, CACHE_IDENT_EMAILID, record, places, CACHE_IDENT_MAX);
+	unsigned count = cache_tomb_find(view, CACHE_IDENT_EMAILID, record, inos, CACHE_IDENT_MAX);
+	for (unsigned i = 0; i < count; i++)
+		if (cache_tomb_get(view, inos[i], &tomb) && !identity_differs(&tomb.message, record))
+			return revive(txn, &tomb, IDENTITY_MOVED, identity, fault);
+	count = cache_ident_find(view, CACHE_IDENT_EMAILID, record, places, CACHE_IDENT_MAX);
 	for (unsigned i = 0; i < count; i++) {
 		if (!cache_message_get(view, places[i].space, places[i].recno, &live) ||
-		    live.ino == 0)
+		    live.ino == 0 || identity_differs(&live, record))
 			continue;
 		identity->kind = IDENTITY_COPY;
 		identity->body = message_body_key(&live);

@@ -2,7 +2,8 @@
 /*
  * Who a message is that turned up in a mailbox: one that stood elsewhere, by
  * proof (EMAILID, X-GM-MSGID, X-GUID, a COPYUID of our own) or probably (header
- * fields, size and INTERNALDATE), or a new one.
+ * fields, size and INTERNALDATE), or a new one. A server's proof is none where it
+ * tells itself that the two have other sizes or header fields.
  *
  * Identity serves reading alone: nothing is changed on the server by it.
  */
@@ -40,6 +41,10 @@ bool identity_find(struct cache_txn *txn, uint32_t mailbox, uint64_t uidvalidity
 /* The mailboxes (ids, added to the table as keys) that have messages which it may be: any thread. */
 void identity_relatives(struct cache_view *view, const struct message_record *record,
                         GHashTable *mailboxes);
+
+/* What the server tells of the two shows that they are not one, whatever their ids or a COPYUID
+ * say: their RFC822.SIZEs or their header fields differ. */
+bool identity_differs(const struct message_record *a, const struct message_record *b);
 
 /* Whether the second may be the first under another UID: no more than a candidate. */
 bool identity_alike(const struct message_record *a, const struct message_record *b);

@@ -26,6 +26,25 @@ flags_differ(const struct message_record *record, const struct imap_flags *flags
 	       flags->keyword_count > 0 || record->keywords_len > 0;
 }
 
+/* Ids of two kinds can't be compared. */
+static bool
+has_other_id(const struct message_record *record, const struct imap_fetch *fetch)
+{
+	const char *known = record->emailid, *told = fetch->emailid;
+	bool guid = g_str_has_prefix(known, MESSAGE_GUID_PREFIX);
+	char number[24];
+	g_snprintf(number, sizeof number, "%" G_GUINT64_FORMAT, fetch->gm_msgid);
+	if (fetch->has_gm_msgid)
+		told = number;
+	if (guid && (told == NULL || told[0] == '\0')) {
+		told = fetch->guid;
+		known += strlen(MESSAGE_GUID_PREFIX);
+	} else if (guid) {
+		return false;
+	}
+	return known[0] != '\0' && told != NULL && told[0] != '\0' && strcmp(known, told) != 0;
+}
+
 /* The index has a message under that UID: is it this one? */
 static bool
 is_another(const struct sync *sync, const struct message_record *record,
@@ -35,7 +54,8 @@ is_another(const struct sync *sync, const struct message_record *record,
 	unsigned char identity[32];
 	if (record->told != 0 && fetch->has_size && fetch->size != 0 && fetch->size != record->told)
 		return true;
-	if (fetch->has_internaldate && fetch->internaldate != record->mtime)
+	if (has_other_id(record, fetch) ||
+	    (fetch->has_internaldate && fetch->internaldate != record->mtime))
 		return true;
 	if (fetch->header == NULL || memcmp(record->identity, none, sizeof none) == 0)
 		return false;

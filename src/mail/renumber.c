@@ -82,7 +82,8 @@ find_group(const struct renumber *renumber, struct cache_view *view, enum cache_
 		bool is_old = places[i].space == renumber->old_space;
 		if ((!is_old && places[i].space != renumber->new_space) ||
 		    !cache_message_get(view, places[i].space, places[i].recno, &other) ||
-		    (kind == CACHE_IDENT_HEADER && !identity_alike(&other, like)))
+		    (kind == CACHE_IDENT_HEADER ? !identity_alike(&other, like)
+		                                : identity_differs(&other, like)))
 			continue;
 		if (is_old)
 			group->old[group->old_count++] = other.recno;

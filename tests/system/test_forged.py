@@ -8,10 +8,11 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fakeimap import MODERN, FakeImap  # noqa: E402
 from fakemodel import Message  # noqa: E402
-from follow import WHEN, in_step, inodes, letter, octets_right  # noqa: E402
-from harness import case, check, equal, main, mount  # noqa: E402
+from follow import WHEN, forged, in_step, inodes, letter, octets_right  # noqa: E402
+from harness import case, check, equal, main, mount, wait_for  # noqa: E402
 
 LARGE = 3_000_000
+SIZE = 20_000
 
 
 def twin(variant, size=LARGE):
@@ -128,6 +129,56 @@ def the_same_is_read_on(t):
         equal(inodes(m, target), {name: ino}, 'it keeps its inode (%s)' % how)
         handle.close()
         octets_right(m, server, target)
+        m.stop()
+
+
+@case
+def one_id_for_two(t):
+    """An id that is given twice proves nothing where sizes or header fields tell otherwise."""
+    for what, make in (('size', lambda n: letter(1, SIZE + n)),
+                       ('fields', lambda n: letter(n, SIZE))):
+        server = t.add(FakeImap(MODERN + ' OBJECTID'))
+        for name in ('INBOX', 'Archive', 'Other'):
+            box = server.box(name) if name == 'INBOX' else server.add_box(name)
+            box.faults.ids = {uid: '(Msame)' for uid in range(1, 9)}
+        server.box('INBOX').add(make(1), date=WHEN)
+        server.box('Archive').add(make(2), date=WHEN)
+        m = mount(t, server, ['refresh=1', 'cache=%s/c-%s' % (t.path, what)], name='m-' + what,
+                  expect=['.*'])
+        in_step(m, server, 'INBOX', 'Archive')
+        octets_right(m, server, 'INBOX', 'Archive', what='another %s: each its own' % what)
+        server.box('INBOX').expunge([1])
+        server.box('Other').add(make(3), date=WHEN)
+        in_step(m, server, 'INBOX', 'Other')
+        octets_right(m, server, 'Other', 'Archive', what='another %s: moved, too' % what)
+        server.box('Archive').renumber(50, [Message(make(4), date=WHEN)])
+        server.box('Archive').faults.ids[50] = '(Msame)'
+        in_step(m, server, 'Archive')
+        octets_right(m, server, 'Archive', what='another %s: renumbered, too' % what)
+        m.stop()
+
+
+@case
+def used_again_with_another_id(t):
+    """A UID that names another message, and the id alone tells."""
+    for x_guid in (False, True):
+        server = t.add(FakeImap(MODERN + ('' if x_guid else ' OBJECTID'), x_guid=x_guid))
+        box = server.box('INBOX')
+        for n in range(3):
+            box.add(forged(n, n, SIZE), date=WHEN)
+        m = mount(t, server, ['refresh=1', 'cache=%s/c-%d' % (t.path, x_guid)],
+                  name='m-%d' % x_guid, expect=['.*'])
+        names, = in_step(m, server, 'INBOX')
+        octets_right(m, server, 'INBOX')
+        before = inodes(m, 'INBOX')
+        m.kill()
+        box.reuse(2, forged(1, 9, SIZE))
+        m.start()
+        check(wait_for(lambda: inodes(m, 'INBOX').get(names[2]) not in (None, before[names[2]]),
+                       30, 0.1), 'it is another file', m.log()[-3000:])
+        octets_right(m, server, 'INBOX', what='it has its own octets')
+        equal([inodes(m, 'INBOX')[names[u]] for u in (1, 3)], [before[names[u]] for u in (1, 3)],
+              'the others keep their inodes')
         m.stop()
 
 
