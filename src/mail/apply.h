@@ -67,6 +67,12 @@ bool apply_finish(struct apply_batch **batch, const struct apply_final *final,
 bool apply_space(struct account *account, uint32_t mailbox, uint64_t uidvalidity,
                  uint32_t *space_r, struct fault *fault);
 
+/* In the writer's thread: writes a message of the mailbox's present generation, after a change that
+ * is not the server's. One that is being built beside it may have the message already: then that
+ * follows. */
+bool apply_message_put(struct cache_txn *txn, uint32_t mailbox, const struct message_record *record,
+                       struct fault *fault);
+
 /* In the writer's thread: a free name of the space, the plain one or the first free number. */
 void apply_free_name(struct cache_txn *txn, const struct account *account, uint32_t space,
                      const char *name, GString *out);

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "mail/apply.h"
 #include "mail/deletion.h"
 #include "mail/identity.h"
 
@@ -65,7 +66,7 @@ record_run(struct cache_txn *txn, void *data, struct fault *fault)
 	} else {
 		record.flags = (record.flags | journal->flags_add) & ~journal->flags_remove;
 	}
-	return txn_message_put(txn, mailbox, &record, fault) &&
+	return apply_message_put(txn, mailbox, &record, fault) &&
 	       touch_mailbox(txn, mailbox, 0, journal->kind == JOURNAL_DELETE, fault);
 }
 
@@ -266,7 +267,7 @@ finish_one(struct cache_txn *txn, struct finished *finished, struct change *chan
 		finished->names->pdata[finished->names->len - 1] = g_strdup(record.name);
 		finished->returned++;
 	}
-	return txn_message_put(txn, mailbox, &record, fault);
+	return apply_message_put(txn, mailbox, &record, fault);
 }
 
 static bool

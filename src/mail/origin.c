@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "mail/apply.h"
 #include "mail/fetch.h"
 
 /* It is open as what it was before. Lock held, or it is nobody else's. */
@@ -189,7 +190,7 @@ verdict_run(struct cache_txn *txn, void *data, struct fault *fault)
 	record.prior = 0;
 	record.ino = ino;
 	record.body = task->body;
-	return txn_message_put(txn, id, &record, fault);
+	return apply_message_put(txn, id, &record, fault);
 }
 
 static enum verdict

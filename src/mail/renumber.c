@@ -393,27 +393,26 @@ static bool
 settle_run(struct cache_txn *txn, void *data, struct fault *fault)
 {
 	struct settle *settle = data;
+	struct cache_view *view = cache_txn_view(txn);
 	struct message_record record;
 	uint32_t uid = settle->uid;
-	settle->more = true;
-	for (unsigned i = 0; settle->more && i < STEP; i++) {
-		struct cache_view *view = cache_txn_view(txn);
-		settle->more = cache_uid_next(view, settle->renumber->new_space, uid, &uid);
-		if (settle->more &&
-		    cache_message_by_uid(view, settle->renumber->new_space, uid, &record) &&
+	for (unsigned i = 0; i < STEP && cache_uid_next(view, settle->renumber->new_space, uid, &uid);
+	     i++)
+		if (cache_message_by_uid(view, settle->renumber->new_space, uid, &record) &&
 		    record.ino == 0 && !settle_one(txn, settle->renumber, &record, fault))
 			return false;
-	}
 	return true;
 }
 
-/* cache_run() may run a task twice: the place is moved on between them. */
+/* The new generation in steps, each a task. That may be run twice: the place is moved on between
+ * them. */
 static bool
-settle_rest(struct renumber *renumber, struct fault *fault)
+step_through(struct renumber *renumber, bool (*run)(struct cache_txn *, void *, struct fault *),
+             struct fault *fault)
 {
 	struct settle settle = { renumber, 0, true };
 	while (settle.more) {
-		if (!cache_run(renumber->sync->account->cache, settle_run, &settle, fault))
+		if (!cache_run(renumber->sync->account->cache, run, &settle, fault))
 			return false;
 		struct cache_view *view = cache_view_begin(renumber->sync->account->cache);
 		for (unsigned i = 0; settle.more && i < STEP; i++)
@@ -422,6 +421,46 @@ settle_rest(struct renumber *renumber, struct fault *fault)
 		cache_view_end(view);
 	}
 	return true;
+}
+
+/* --- what an earlier try has left ------------------------------------------------------------ */
+
+/* Whether the inode number leads to it, and does so after the switch. */
+static bool
+is_sound(const struct renumber *renumber, struct cache_view *view,
+         const struct message_record *record)
+{
+	struct inode_record inode;
+	return record->ino == 0 ||
+	       (cache_inode_get(view, record->ino, &inode) && inode.is_message &&
+	        inode.mailbox == renumber->sync->id && inode.recno == record->recno);
+}
+
+static bool
+reset_run(struct cache_txn *txn, void *data, struct fault *fault)
+{
+	struct settle *settle = data;
+	struct cache_view *view = cache_txn_view(txn);
+	struct message_record record;
+	uint32_t uid = settle->uid;
+	for (unsigned i = 0; i < STEP && cache_uid_next(view, settle->renumber->new_space, uid, &uid);
+	     i++) {
+		if (!cache_message_by_uid(view, settle->renumber->new_space, uid, &record) ||
+		    is_sound(settle->renumber, view, &record))
+			continue;
+		record.ino = record.body = record.prior = 0;
+		record.state &= ~(uint32_t)(MESSAGE_HIDDEN | MESSAGE_PROBABLE);
+		if (!txn_message_put(txn, settle->renumber->sync->id, &record, fault))
+			return false;
+	}
+	return true;
+}
+
+/* Meanwhile the old generation may have lost what was carried over: that is nobody yet. */
+static bool
+reset_unsound(struct renumber *renumber, struct fault *fault)
+{
+	return !renumber->sync->resumed || step_through(renumber, reset_run, fault);
 }
 
 /* --- the whole ------------------------------------------------------------------------------ */
@@ -434,14 +473,14 @@ renumber_run(struct sync *sync, GPtrArray *gone, struct fault *fault)
 	renumber.verify = seqset_new();
 	renumber.pairs = g_array_new(FALSE, FALSE, sizeof(struct pair));
 	sync_submit(sync);
-	bool ok = cache_flush(sync->account->cache, fault) && walk(&renumber, match_one, NULL) &&
-	          carry_all(&renumber, fault);
+	bool ok = cache_flush(sync->account->cache, fault) && reset_unsound(&renumber, fault) &&
+	          walk(&renumber, match_one, NULL) && carry_all(&renumber, fault);
 	if (ok && !seqset_is_empty(renumber.verify)) {
 		renumber.by_header = true;
 		ok = fetch_headers(&renumber, fault) && walk(&renumber, match_one, NULL) &&
 		     carry_all(&renumber, fault);
 	}
-	ok = ok && settle_rest(&renumber, fault) && walk(&renumber, note_gone, gone);
+	ok = ok && step_through(&renumber, settle_run, fault) && walk(&renumber, note_gone, gone);
 	if (ok)
 		log_info("mailbox %u was renumbered: %u messages recognised, %u not", sync->id,
 		         renumber.carried, gone->len);

@@ -319,6 +319,7 @@ take_uidvalidity(struct sync *sync, uint64_t uidvalidity, struct fault *fault)
 	if (!apply_space(sync->account, sync->id, uidvalidity, &sync->space, fault))
 		return false;
 	sync->building = sync->listed;
+	sync->resumed = sync->building && next_known(sync, 0, NULL) != 0;
 	if (sync->building)
 		log_info("mailbox %u: the server has renumbered it", sync->id);
 	make_plan(sync);

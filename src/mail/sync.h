@@ -39,6 +39,7 @@ struct sync {
 	/* What the server says. */
 	uint64_t uidvalidity;
 	bool building;           /* the space is not the present one */
+	bool resumed;            /* it was begun by an earlier sync */
 	struct plan *plan;
 	enum plan_ask asking;
 	struct apply_batch *batch; /* flags, and additions that need not wait */

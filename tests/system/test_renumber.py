@@ -9,8 +9,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fakeimap import ALL, MODERN, PLAIN, FakeImap  # noqa: E402
-from follow import (WHEN, forged, in_step, inodes, letter, octets_right, truth,  # noqa: E402
-                    validity)
+from follow import (WHEN, forged, in_step, inodes, letter, listing, octets_right,  # noqa: E402
+                    truth, validity)
 from harness import (Dovecot, Proxy, case, check, equal, error_of, main, mount,  # noqa: E402
                      wait_for)
 
@@ -391,6 +391,81 @@ def pending_work_is_not_sent(t):
         octets_right(m, server, 'INBOX')
         m.stop()
         equal(server.received(CHANGES), [], 'nor at the unmount')
+
+
+@case
+def refused_in_the_middle(t):
+    """A deletion is refused while the new generation is built, and has the message already."""
+    server = t.add(FakeImap(ALL))
+    box = server.box('INBOX')
+    messages = [box.add(letter(n, SIZE), date=WHEN + n) for n in range(12)]
+    proxy = t.add(Proxy(t.path, server.port))
+    m = fresh(t, 'refused', server, proxy=proxy, options=['refresh=1', 'timeout=20'],
+              expect=['.*'])
+    names, = in_step(m, server, 'INBOX')
+    for x in messages[2:]:
+        m.read('INBOX', names[x.uid])
+    proxy.refuse()
+    proxy.cut()
+    for x in messages[:2]:
+        os.unlink(m.p('INBOX', names[x.uid]))
+    box.renumber(1, list(reversed(box.messages)))
+    # The deletion is tried again after five seconds: then header sections are on their way.
+    box.faults.select_once = 'NO [SERVERBUG] not now'
+    box.faults.fetch_delay = 0.3
+    proxy.refuse(False)
+    in_step(m, server, 'INBOX')
+    box.faults.fetch_delay = 0
+    octets_right(m, server, 'INBOX')
+    folder = os.open(m.p('INBOX'), os.O_RDONLY)
+    check(error_of(os.fsync, folder) is not None, 'fsync tells that it was not done')
+    os.close(folder)
+
+
+@case
+def back_and_forth(t):
+    """Two servers of one name that do not agree: the UIDVALIDITY goes back when the new generation
+    is half built, and the old one loses a message that this one has."""
+    server = t.add(FakeImap(MODERN))
+    server.add_box('Archive')
+    box = server.box('INBOX')
+    messages = [box.add(letter(n, SIZE), date=WHEN + n) for n in range(6)]
+    m = fresh(t, 'back', server, options=['refresh=1', 'timeout=5'], expect=['.*'])
+    names, _ = in_step(m, server, 'INBOX', 'Archive')
+    for x in messages[1:]:
+        m.read('INBOX', names[x.uid])
+    m.stop()
+
+    def numbered(uidvalidity, first, order):
+        with server.lock:
+            box.renumber(first, order)
+            box.uidvalidity, box.uidnext = uidvalidity, first + len(messages)
+            for x in order:
+                x.uid = first + messages.index(x)
+    old, new = box.uidvalidity, 5000
+    for first, lost, moved in ((1, 0, False), (101, 3, True)):
+        numbered(new, 100 + first, messages)
+        for _ in range(50):
+            server.cut_at(r'BODY.PEEK\[HEADER\]')
+        m.start()
+        listing(m, 'INBOX')
+        check(wait_for(lambda: len(server.cut_before) < 50, 20), 'cut when a part was carried over')
+        m.kill()
+        del server.cut_before[:]
+        numbered(old, first, [x for x in messages if x is not messages[lost]])
+        if moved:
+            server.box('Archive').add(messages[lost].body, date=WHEN + lost)
+        m.start()
+        in_step(m, server, 'INBOX', 'Archive')
+        m.kill()
+        numbered(new, 100 + first, messages)
+        m.start()
+        in_step(m, server, 'INBOX', 'Archive')
+        all_ = [*inodes(m, 'INBOX').values(), *inodes(m, 'Archive').values()]
+        equal(len(set(all_)), len(all_), 'no inode is given twice')
+        octets_right(m, server, 'INBOX', 'Archive')
+        m.stop()
+        old, new = new, new + 1
 
 
 @case
