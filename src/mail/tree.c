@@ -227,6 +227,7 @@ place_entries(struct tree *tree)
 			.delimiter = entry->delimiter, .delimiter_len = strlen(entry->delimiter),
 			.prefix = prefix, .prefix_len = prefix != NULL ? strlen(prefix) : 0,
 		};
+		tree->tells_uses |= (entry->attrs & IMAP_USE_MASK) != 0;
 		entry->parts = g_ptr_array_new_with_free_func(g_free);
 		if (!imap_name_split(&rules, entry->raw, entry->raw_len, entry->parts))
 			g_ptr_array_set_size(entry->parts, 0);
@@ -332,8 +333,11 @@ update_mailbox(struct cache_txn *txn, struct tree *tree, uint32_t id,
 		log_debug("two mailboxes have the name \"%s\"; one is not shown", record.name);
 		return true;
 	}
-	/* LIST "" INBOX comes after LIST "" *, often without its attributes. */
-	uint32_t attrs = same_raw ? entry->attrs | (record.attrs & IMAP_USE_MASK) : entry->attrs;
+	/* LIST "" INBOX comes after LIST "" *, often without its attributes; and a listing that tells
+	 * of no use at all was had without the option for it. */
+	bool keeps = same_raw && (g_hash_table_contains(tree->seen, GUINT_TO_POINTER(id)) ||
+	                          !tree->tells_uses);
+	uint32_t attrs = entry->attrs | (keeps ? record.attrs & IMAP_USE_MASK : 0);
 	const struct tree_status *status = status_get(tree, entry->raw);
 	const char *id_now = status != NULL ? status->mailboxid : "";
 	bool same_id = *id_now == '\0' || g_strcmp0(record.mailboxid, id_now) == 0;

@@ -60,6 +60,7 @@ struct tree {
 	uint64_t quota[2];
 	bool has_quota;
 	bool placed;           /* the entries are complete and have their places */
+	bool tells_uses;       /* the special use of some is told (RFC 6154) */
 	GArray *events;        /* events of the transactions, to be told when they are committed */
 
 	/* status.c */

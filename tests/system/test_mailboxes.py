@@ -371,6 +371,33 @@ def refused_is_not_renamed(t):
     equal(state(m, 'Old'), before, 'the old one is as it was')
 
 
+@case
+def another_trash(t):
+    """The special use \\Trash is given to another mailbox: that is the trash from then on."""
+    server = t.add(FakeImap(capabilities=ALL + ' LIST-EXTENDED'))
+    old, new = server.boxes['Trash'], server.add_box('Bin')
+    for n in range(3):
+        server.box('INBOX').add(letter(n))
+    m = mount(t, server, ['refresh=1'], expect=['.'])
+    names = m.ls('INBOX')
+
+    def looked():
+        seen = len(server.received('^LIST'))
+        wait_for(lambda: m.ls() and len(server.received('^LIST')) >= seen + 4, 30, 0.2)
+    with server.lock:
+        old.attributes, new.attributes = [], ['\\Trash']
+    looked()
+    os.unlink(m.p('INBOX', names[0]))
+    check(wait_for(lambda: len(new.messages) == 1, 30), 'what is deleted goes there')
+    server.replies[r'RETURN'] = 'NO not today'
+    server.capabilities = server.capabilities.replace(' SPECIAL-USE', '')
+    old.attributes, new.attributes = [], []
+    looked()
+    os.unlink(m.p('INBOX', names[1]))
+    check(wait_for(lambda: len(new.messages) == 2, 30), 'even when the server does not tell for once')
+    equal(len(old.messages), 0, 'and never to the old one')
+
+
 # --- renamed ------------------------------------------------------------------------------
 
 def bodies(log):
