@@ -129,6 +129,7 @@ struct account {
 	/* The server's ways, learnt at login; written by the tree's sync alone. */
 	char *prefix, *delimiter;  /* of the personal namespace; NULL: none */
 	bool prefix_known;
+	unsigned late_lists;       /* LISTs with STATUS in a row that were not answered in time */
 	bool move_trusted;       /* a MOVE here did what it said; account->lock */
 };
 

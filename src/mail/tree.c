@@ -131,6 +131,7 @@ static bool
 list_status(struct tree *tree, bool *ok_r, struct fault *fault)
 {
 	struct conn *conn = tree->worker->conn;
+	unsigned *late = &tree->account->late_lists;
 	struct conn_reply reply = { 0 };
 	GString *items = status_items(conn);
 	GString *options = g_string_new("RETURN (");
@@ -140,10 +141,12 @@ list_status(struct tree *tree, bool *ok_r, struct fault *fault)
 	bool alive = list(tree, "LIST", "*", options->str, &reply, fault);
 	*ok_r = alive && reply.status == IMAP_STATUS_OK && tree->entries->len > 0 &&
 	        g_hash_table_size(tree->statuses) > 0;
-	/* One that only takes too long must not be asked for the same again and again. */
+	/* One that only takes too long must not be asked for the same again and again; but once it
+	 * may have been the line. */
+	*late = alive ? 0 : *late + (fault->kind == FAULT_TIMEOUT);
 	bool broken = alive ? reply.status == IMAP_STATUS_BAD ||
 	                              (reply.status == IMAP_STATUS_OK && !*ok_r)
-	                    : fault->kind == FAULT_TIMEOUT;
+	                    : *late > 1;
 	if (broken) {
 		log_debug("LIST with STATUS does not work here");
 		conn_ban(conn, IMAP_CAP_LIST_STATUS);

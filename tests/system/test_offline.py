@@ -3,6 +3,7 @@
 """Without a server: what is cached is served at once, the rest fails in time, and coming back
 needs nobody. A server that has stopped answering holds up only those who need it."""
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -257,6 +258,29 @@ def a_dead_watcher_is_found_out_by_looking(t):
         proxy.strand()
         news(server, m, 'by push on a new line', 7001)
         m.stop()
+
+
+@case
+def a_dead_line_is_not_the_servers_fault(t):
+    """What is asked when it dies is asked again in the same way on a new one."""
+    server = t.add(Dovecot(t.path))
+    boxes = ['B%d' % n for n in range(40)]
+    for n, box in enumerate(boxes):
+        server.deliver(box, [(letter(n), 1_600_000_000)])
+    proxy = t.add(Proxy(t.path, server.port))
+    m = mount(t, server, ['refresh=2', 'timeout=%d' % TIMEOUT, 'without=NOTIFY:IDLE'], proxy=proxy,
+              debug=True, expect=['.'])
+
+    def looked():
+        """How often all were asked for at once, after another look at them."""
+        for box in boxes:
+            os.listdir(m.p(box))
+        return len(re.findall(r'> a\d+ LIST .* STATUS', m.log()))
+    need(wait_for(looked, HANG, 1.2), 'LIST brings the numbers of all')
+    proxy.strand()
+    need(wait_for(lambda: looked() and 'no answer in time' in m.log(), HANG, 1.2), 'the line dies')
+    before = looked()
+    check(wait_for(lambda: looked() > before, HANG, 1.2), 'and it does so on a new one')
 
 
 @case
