@@ -17,6 +17,8 @@
 /* Servers and what stands between may end what is silent for longer; at most 29 minutes (RFC 2177). */
 #define ROUND_NS (9 * 60 * CLOCK_SEC)
 #define ROUND_MIN_NS (60 * CLOCK_SEC)
+/* After so many rounds that nobody ended, longer ones are tried again. */
+#define ROUNDS_GOOD 8u
 /* A connection that lived for so long was a good one. */
 #define GOOD_LIFE_NS (60 * CLOCK_SEC)
 #define PAUSE_MAX_S 600
@@ -156,6 +158,25 @@ probe_line(struct watcher *watcher)
 	return TURN_LEAVE;
 }
 
+/* Some end what is silent after minutes: the next time we are earlier. A network that went, or a
+ * sleep, which counts in lasted_ns, says nothing of that. */
+static void
+round_cut(struct watcher *watcher, int64_t lasted_ns, const struct fault *fault)
+{
+	watcher->rounds = 0;
+	if (fault->kind != FAULT_TIMEOUT && lasted_ns > ROUND_MIN_NS &&
+	    lasted_ns <= watcher->round_ns)
+		watcher->round_ns = MAX(lasted_ns * 3 / 4, ROUND_MIN_NS);
+}
+
+static void
+round_over(struct watcher *watcher)
+{
+	watcher->refusals = 0;
+	if (++watcher->rounds % ROUNDS_GOOD == 0)
+		watcher->round_ns = MIN(watcher->round_ns * 2, ROUND_NS);
+}
+
 static enum turn
 listen_on(struct watcher *watcher)
 {
@@ -169,14 +190,13 @@ listen_on(struct watcher *watcher)
 			continue;
 		}
 		if (!conn_listen(watcher->conn, began + watcher->round_ns, &heard, &fault)) {
-			int64_t lasted = clock_boot_ns() - began;
 			log_debug("connection %u: %s", watcher->number, fault.text);
-			/* Some end what is silent after minutes: the next time we are earlier. */
-			if (lasted > ROUND_MIN_NS)
-				watcher->round_ns = MAX(lasted * 3 / 4, ROUND_MIN_NS);
+			round_cut(watcher, clock_boot_ns() - began, &fault);
 			return TURN_LEAVE;
 		}
 		const struct conn_mailbox *mailbox = conn_selected(watcher->conn);
+		if (heard == CONN_HEARD_NOTHING)
+			round_over(watcher);
 		if (heard == CONN_HEARD_NOTHING || (mailbox != NULL && mailbox->stale))
 			return TURN_AGAIN;
 		if (heard == CONN_HEARD_END)

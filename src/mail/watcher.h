@@ -31,6 +31,7 @@ struct watcher {
 	unsigned failures, refusals; /* in a row */
 	int64_t after_ns;      /* boottime: not before, after a failure */
 	int64_t connected_ns;
+	unsigned rounds;       /* in a row that nobody ended */
 	int64_t round_ns;      /* for how long one IDLE may last here */
 };
 
