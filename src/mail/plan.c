@@ -269,6 +269,9 @@ plan_selected(struct plan *plan, const struct plan_state *state)
 	              state->highestmodseq >= known->highestmodseq;
 	/* Without them, or with older ones, the delta was of nothing. */
 	plan->delta = plan->delta && usable;
+	/* Something changed: a delta of nothing does not tell what. */
+	bool told = plan->delta &&
+	            (plan->heard || state->highestmodseq == known->highestmodseq);
 	if (!usable)
 		seqset_clear(plan->told);
 	bool went_back = state->uidnext != 0 && state->uidnext < known->uidnext;
@@ -284,12 +287,12 @@ plan_selected(struct plan *plan, const struct plan_state *state)
 		plan->stage = plan->doubtful_list ? STAGE_UIDS : STAGE_ARRIVALS;
 		plan->wholly = true;
 	} else if (plan->doubtful_list) {
-		plan->stage = usable && !plan->delta ? STAGE_CHANGES : STAGE_UIDS;
+		plan->stage = usable && !told ? STAGE_CHANGES : STAGE_UIDS;
 	} else if (usable && state->highestmodseq == known->highestmodseq && same_count &&
 	           !plan->heard) {
 		plan->unchanged = true;
 		plan->stage = STAGE_DONE;
-	} else if (usable && plan->delta) {
+	} else if (usable && told) {
 		plan->stage = STAGE_SUM;
 	} else {
 		plan->stage = usable && state->highestmodseq > known->highestmodseq ? STAGE_CHANGES
@@ -342,8 +345,10 @@ check_sum(struct plan *plan)
 	} else if (!right && plan->delta && !plan->noop_done) {
 		plan->stage = STAGE_NOOP;
 	} else {
+		/* If the delta was wrong, it need not have told all flags. */
 		plan->mismatch = plan->delta && !right;
-		plan->stage = STAGE_UIDS;
+		plan->doubtful_list = true;
+		plan->stage = plan->mismatch ? STAGE_CHANGES : STAGE_UIDS;
 	}
 }
 

@@ -54,13 +54,13 @@ struct index {
 /* One at a time, for one connection. */
 enum lie {
 	HONEST, VANISHED_MUCH, VANISHED_SHORT, SEARCH_EMPTY, SEARCH_SHORT, SEARCH_NUMBERS, VIEW_EMPTY,
-	FETCH_OMITS,
-	NO_MODSEQ, MODSEQ_LAGS, UIDNEXT_MISSING, UIDNEXT_HIGH, REFUSES, UNREADABLE, LIES,
+	FETCH_OMITS, DELTA_NONE, NO_MODSEQ, MODSEQ_LAGS, UIDNEXT_MISSING, UIDNEXT_HIGH, REFUSES,
+	UNREADABLE, LIES,
 };
 static const char *const lie_names[] = {
 	"honest", "VANISHED of too much", "VANISHED of too little", "empty SEARCH", "short SEARCH",
-	"SEARCH of numbers", "an empty mailbox", "FETCH that omits", "NOMODSEQ", "a mod-sequence that lags",
-	"no UIDNEXT", "a UIDNEXT too high", "NO", "unreadable",
+	"SEARCH of numbers", "an empty mailbox", "FETCH that omits", "no delta", "NOMODSEQ",
+	"a mod-sequence that lags", "no UIDNEXT", "a UIDNEXT too high", "NO", "unreadable",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(lie_names) == LIES);
 
@@ -741,7 +741,7 @@ select_mailbox(struct history *h)
 		index_assign(&h->at_start, target);
 		known = known_of(h);
 		h->plan = plan_new(&known, h->can);
-	} else if (modseq != 0 && state.highestmodseq != 0) {
+	} else if (modseq != 0 && state.highestmodseq != 0 && h->lie != DELTA_NONE) {
 		vanished_line(h, modseq);
 		fetch_changes(h, UINT32_MAX, modseq);
 	}

@@ -460,6 +460,10 @@ test_vanished_of_too_much(void **state)
 	selected(f, 49, 51, 510);
 	asks(f, 49, PLAN_ASK_NOOP);
 	plan_answered(f->plan, 49, true);
+	/* Nor need it have told all flags. */
+	struct plan_question question = asks(f, 49, PLAN_ASK_CHANGES);
+	assert_true(question.modseq == 500 && question.to == UINT32_MAX);
+	plan_answered(f->plan, 49, true);
 	asks(f, 49, PLAN_ASK_UIDS);
 	found(f, "2:50");
 	plan_answered(f->plan, 49, true);
@@ -467,6 +471,20 @@ test_vanished_of_too_much(void **state)
 	struct plan_result result = ends(f, 49);
 	assert_set(result.vanished, "1");
 	assert_true(result.certain && result.mismatch);
+}
+
+/* Something changed, and nothing was told. */
+static void
+test_a_delta_of_nothing(void **state)
+{
+	struct fixture *f = *state;
+	begin(f, "1:50", 500, QRESYNC);
+	selected(f, 50, 51, 510);
+	assert_int_equal(asks(f, 50, PLAN_ASK_CHANGES).modseq, 500);
+	fetched(f, "7", false);
+	plan_answered(f->plan, 50, true);
+	struct plan_result result = ends(f, 50);
+	assert_true(result.certain && !result.mismatch && result.highestmodseq == 510);
 }
 
 /* The news that were missing come with the NOOP. */
@@ -767,6 +785,7 @@ main(void)
 		TEST(test_changes_that_were_not_had),
 		TEST(test_an_unreadable_delta),
 		TEST(test_vanished_of_too_much),
+		TEST(test_a_delta_of_nothing),
 		TEST(test_a_noop_may_mend_the_sum),
 		TEST(test_more_than_half_is_confirmed),
 		TEST(test_short_lists_remove_nothing),
