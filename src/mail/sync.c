@@ -58,6 +58,7 @@ make_plan(struct sync *sync)
 	bool fresh = !sync->listed || sync->building;
 	struct plan_known known = {
 		.listed = !fresh, .compare = sync->depth == SYNC_COMPARE && !fresh,
+		.prior = sync->building && sync->known_messages > 0,
 		.highestmodseq = fresh ? 0 : sync->known_modseq,
 		.uidnext = fresh ? 0 : sync->known_uidnext,
 		.count = fresh ? 0 : sync->known_messages,
@@ -289,6 +290,11 @@ finish(struct sync *sync, const struct plan_state *state, const char *mailboxid,
 	note_mismatch(sync, &result);
 	if (sync->depth == SYNC_REMOVALS)
 		return finish_removals(sync, &result, fault);
+	/* What lacks messages is no listing, nor does it replace one. */
+	if (!result.certain && (!sync->listed || sync->building))
+		return fault_set(fault, FAULT_PROTOCOL,
+		                 "mailbox %u: the server has %u messages and does not list as many",
+		                 sync->id, state->exists);
 	GPtrArray *gone = g_ptr_array_new_with_free_func(renumber_free_gone);
 	bool ok = finish_held(sync, &result, fault) &&
 	          (!sync->building || renumber_run(sync, gone, fault));

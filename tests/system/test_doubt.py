@@ -8,8 +8,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fakeimap import FakeImap  # noqa: E402
-from follow import in_step, letter, octets_right  # noqa: E402
-from harness import case, check, equal, main, mount, wait_for  # noqa: E402
+from follow import in_step, inodes, letter, octets_right  # noqa: E402
+from harness import case, check, equal, error_of, main, mount, wait_for  # noqa: E402
 
 BASE = 'LITERAL+ UIDPLUS MOVE SPECIAL-USE ENABLE UNSELECT'
 WAYS = {
@@ -211,6 +211,50 @@ def doubts_are_not_forgotten(t):
     syncs(m, server)
     box.faults.exists = 0
     in_step(m, server, 'INBOX')
+
+
+@case
+def a_listing_is_whole_or_an_error(t):
+    """A first listing that the server itself says lacks messages; and one after a renumbering."""
+    server, box = served(t, 'condstore', 20)
+    box.faults.exists = 3
+    m = mounted(t, server, 'condstore')
+    equal(error_of(os.listdir, m.p('INBOX')), 'EIO', 'a listing that lacks messages is an error')
+    box.faults.exists = 0
+    equal(len(m.wait_names_quietly(lambda names: len(names) == 20, 'INBOX')), 20, 'in the end all')
+    numbers = inodes(m, 'INBOX')
+    for faults in (dict(search='empty', omit_always=set(range(1000, 1020))),
+                   dict(exists=-20, no_uidnext=True)):
+        for fault, value in faults.items():
+            setattr(box.faults, fault, value)
+        box.renumber()
+        syncs(m, server)
+        equal(len(m.ls('INBOX')), 20, '%s: none goes' % ', '.join(faults))
+        box.faults.__init__()
+        in_step(m, server, 'INBOX')
+        equal(inodes(m, 'INBOX'), numbers, 'they are who they were')
+
+
+@case
+def qresync_is_kept(t):
+    """A mailbox that can't be opened now says nothing about QRESYNC; nor do deletions of much, which
+    are asked about."""
+    server, box = served(t, 'qresync', 40)
+    m = mounted(t, server, 'qresync')
+    in_step(m, server, 'INBOX')
+    box.faults.select_once = 'NO [UNAVAILABLE] not now'
+    box.add(letter(500, 600))
+    in_step(m, server, 'INBOX')
+    for _ in range(4):
+        box.expunge([msg.uid for msg in box.messages][:-10])
+        in_step(m, server, 'INBOX')
+        for number in range(30):
+            box.add(letter(box.uidnext + 1000, 600))
+        in_step(m, server, 'INBOX')
+    before = len(server.received('QRESYNC'))
+    box.add(letter(501, 600))
+    in_step(m, server, 'INBOX')
+    check(len(server.received('QRESYNC')) > before, 'it is still used')
 
 
 @case
