@@ -65,7 +65,8 @@ make_plan(struct sync *sync)
 		.next = next_known, .ctx = sync,
 	};
 	unsigned can = 0;
-	if (conn_enabled(conn, IMAP_CAP_QRESYNC) && conn_has(conn, IMAP_CAP_QRESYNC))
+	if (conn_enabled(conn, IMAP_CAP_QRESYNC) && conn_has(conn, IMAP_CAP_QRESYNC) &&
+	    !sync->plainly)
 		can |= PLAN_CAN_QRESYNC | PLAN_CAN_CONDSTORE;
 	if (conn_has(conn, IMAP_CAP_CONDSTORE))
 		can |= PLAN_CAN_CONDSTORE;
@@ -168,12 +169,16 @@ open_mailbox(struct sync *sync, bool examine, struct fault *fault)
 		worker->selected = sync->id;
 		worker->selected_writable = !examine;
 	} else if (modseq != 0 && conn_alive(worker->conn) && fault->kind != FAULT_GONE &&
-	           fault->kind != FAULT_DENIED) {
+	           fault->kind != FAULT_DENIED && fault->kind != FAULT_BUSY) {
 		struct fault first = *fault;
-		conn_ban(worker->conn, IMAP_CAP_QRESYNC);
-		log_debug("%s: without QRESYNC from now on", first.text);
+		sync->plainly = true;
 		make_plan(sync);
-		return open_mailbox(sync, examine, fault);
+		ok = open_mailbox(sync, examine, fault);
+		sync->plainly = false;
+		if (ok) {
+			conn_ban(worker->conn, IMAP_CAP_QRESYNC);
+			log_debug("%s: without QRESYNC from now on", first.text);
+		}
 	}
 	return ok;
 }
@@ -240,7 +245,8 @@ note_removed(struct sync *sync)
 static void
 note_mismatch(struct sync *sync, const struct plan_result *result)
 {
-	if (!result->mismatch)
+	/* What was deleted here meanwhile can't add up. */
+	if (!result->mismatch || result->recount)
 		return;
 	g_mutex_lock(&sync->account->lock);
 	unsigned count = ++work_mbox(sync->account, sync->id)->mismatches;

@@ -40,6 +40,8 @@ struct sync {
 	uint64_t uidvalidity;
 	bool building;           /* the space is not the present one */
 	bool resumed;            /* it was begun by an earlier sync */
+	bool plainly;            /* without QRESYNC, which may have been refused for itself */
+	bool missed;             /* flags were told that are not in the index */
 	struct plan *plan;
 	enum plan_ask asking;
 	struct apply_batch *batch; /* flags, and additions that need not wait */
