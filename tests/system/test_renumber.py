@@ -261,9 +261,13 @@ def dovecot_uidlist_alone(t):
             old = sorted(truth(server, 'INBOX'))
             for file in glob.glob(server.maildir('INBOX') + '/dovecot-uidlist*'):
                 os.unlink(file)
-            # For a moment Dovecot may show an empty mailbox.
-            check(wait_for(lambda: len(truth(server, 'INBOX')) == len(old) and
-                           sorted(truth(server, 'INBOX')) != old, 30, 0.2), 'other UIDs')
+
+            def numbered():
+                # Dovecot may show an empty mailbox until the directory changes.
+                os.utime(server.maildir('INBOX') + '/cur')
+                uids = sorted(truth(server, 'INBOX'))
+                return len(uids) == len(old) and uids != old
+            check(wait_for(numbered, 30, 0.2), 'other UIDs')
             m.start() if not live else None
             in_step(m, server, 'INBOX')
             equal(inodes(m, 'INBOX'), before, 'names and inodes stay')
