@@ -102,6 +102,8 @@ take_fetch(struct sync *sync, struct imap_fetch *fetch)
 	bool whole = fetch->has_size || fetch->header != NULL || fetch->has_internaldate;
 	if (meaning == PLAN_FLAGS)
 		take_known(sync, &record, fetch);
+	else
+		sync->missed |= fetch->has_flags && (meaning == PLAN_NOTHING || !whole);
 	cache_view_end(view);
 	if (meaning == PLAN_NEW && whole)
 		arrive_message(sync, fetch, false);

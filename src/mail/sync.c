@@ -200,7 +200,8 @@ settle_uidvalidity(struct sync *sync, struct fault *fault)
 	return open_mailbox(sync, true, fault);
 }
 
-/* Without mod-sequences a mailbox that is selected here tells by NOOP whether there are news. */
+/* Without mod-sequences a mailbox that is selected here tells by NOOP whether there are news since a
+ * sync that left nothing open. */
 static bool
 is_unchanged(struct sync *sync, bool *unchanged_r, struct fault *fault)
 {
@@ -209,8 +210,9 @@ is_unchanged(struct sync *sync, bool *unchanged_r, struct fault *fault)
 	*unchanged_r = false;
 	if (worker->selected != sync->id || mailbox == NULL || mailbox->stale || !worker->synced ||
 	    mailbox->name_len != sync->raw->len ||
-	    memcmp(mailbox->name, sync->raw->str, sync->raw->len) != 0 || mailbox->highestmodseq != 0 || !sync->listed || sync->depth == SYNC_COMPARE ||
-	    mailbox->uidvalidity != sync->known_uidvalidity)
+	    memcmp(mailbox->name, sync->raw->str, sync->raw->len) != 0 ||
+	    mailbox->highestmodseq != 0 || !sync->listed || sync->known_uidnext == 0 ||
+	    sync->depth == SYNC_COMPARE || mailbox->uidvalidity != sync->known_uidvalidity)
 		return true;
 	if (!conn_noop(worker->conn, fault))
 		return false;
@@ -376,7 +378,7 @@ sync_pass(struct sync *sync, bool *compare_due_r, struct fault *fault)
 		ok = sync_ask_all(sync, fault);
 		ok = ok && finish(sync, &state, mailboxid, fault);
 		if (worker->selected == sync->id)
-			worker->synced = ok && sync->depth != SYNC_REMOVALS;
+			worker->synced = ok && sync->depth != SYNC_REMOVALS && !sync->missed;
 		conn_set_handler(worker->conn, NULL);
 	}
 	g_free(mailboxid);
