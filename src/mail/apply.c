@@ -31,6 +31,7 @@ struct event {
 
 struct apply_batch {
 	struct account *account;
+	struct mbox *mbox;
 	uint32_t mailbox, space;
 	uint64_t uidvalidity;
 	bool building;
@@ -52,12 +53,23 @@ clear_event(gpointer data)
 	g_free(event->name);
 }
 
+void
+apply_begin(struct account *account, uint32_t mailbox)
+{
+	g_mutex_lock(&account->lock);
+	g_atomic_int_set(&work_mbox(account, mailbox)->unwritten, false);
+	g_mutex_unlock(&account->lock);
+}
+
 struct apply_batch *
 apply_batch_new(struct account *account, uint32_t mailbox, uint32_t space, uint64_t uidvalidity,
                 bool building)
 {
 	struct apply_batch *batch = g_new0(struct apply_batch, 1);
 	batch->account = account;
+	g_mutex_lock(&account->lock);
+	batch->mbox = work_mbox(account, mailbox);
+	g_mutex_unlock(&account->lock);
 	batch->mailbox = mailbox;
 	batch->space = space;
 	batch->uidvalidity = uidvalidity;
@@ -416,6 +428,9 @@ apply_run(struct cache_txn *txn, void *data, struct fault *fault)
 	struct mailbox_record mailbox;
 	g_array_set_size(batch->events, 0);
 	batch->changed = batch->switched = false;
+	if (batch->last && g_atomic_int_get(&batch->mbox->unwritten))
+		return fault_set(fault, FAULT_CACHE, "mailbox %u: not all of its news were written",
+		                 batch->mailbox);
 	if (!cache_mailbox_get(cache_txn_view(txn), batch->mailbox, &mailbox))
 		return fault_set(fault, FAULT_GONE, "the mailbox was deleted meanwhile");
 	batch->dir_ino = mailbox.ino;
@@ -468,6 +483,7 @@ apply_done(void *data, const struct fault *fault)
 	struct apply_batch *batch = data;
 	if (fault != NULL) {
 		log_error("%s", fault->text);
+		g_atomic_int_set(&batch->mbox->unwritten, true);
 	} else {
 		emit_events(batch);
 		next_step(batch);

@@ -29,6 +29,8 @@ struct apply_final {
 	const char *mailboxid;         /* RFC 8474, "" for none; NULL: as it was */
 };
 
+/* A sync of the mailbox begins. */
+void apply_begin(struct account *account, uint32_t mailbox);
 /*
  * space: the generation of UIDs it goes into; allocated by apply_space(). building: it is not the
  * present one: messages get no inode numbers, renumber.c finds out who they are.
@@ -56,8 +58,8 @@ void apply_relatives(const struct apply_batch *batch, GHashTable *mailboxes);
 /* Hands the batch to the writer and sets *batch to NULL; does not wait, but for room in the
  * writer's queue. A failure to write is found out by apply_finish(). */
 void apply_submit(struct apply_batch **batch);
-/* The last one (it may be empty): waits until it and all before are committed. *batch becomes
- * NULL. */
+/* The last one (it may be empty): waits until it and all before are committed. The mailbox's values
+ * are not written if any since apply_begin() was not. *batch becomes NULL. */
 bool apply_finish(struct apply_batch **batch, const struct apply_final *final,
                   struct fault *fault);
 

@@ -61,6 +61,7 @@ struct mbox {
 	int64_t suspect_ns;  /* boottime when a sync had found what was not told, or 0 */
 	bool accused;        /* it was not told in time; is the line to blame? */
 
+	int unwritten;       /* a batch of the present sync could not be written; atomic */
 	uint64_t step;       /* batches that became visible */
 	uint64_t revision;   /* of those that changed anything */
 	unsigned mismatches; /* of QRESYNC's sums */

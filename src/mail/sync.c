@@ -357,6 +357,7 @@ sync_pass(struct sync *sync, bool *compare_due_r, struct fault *fault)
 	}
 	if (!sync->listed && sync->depth == SYNC_DELTA && !relatives_look_all(sync, fault))
 		return false;
+	apply_begin(sync->account, sync->id);
 	make_plan(sync);
 	if (!open_mailbox(sync, true, fault) || !settle_uidvalidity(sync, fault))
 		return false;

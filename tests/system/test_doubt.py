@@ -9,7 +9,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fakeimap import FakeImap  # noqa: E402
 from follow import in_step, inodes, letter, octets_right  # noqa: E402
-from harness import case, check, equal, error_of, main, mount, wait_for  # noqa: E402
+from harness import case, check, equal, error_of, main, mount, need, run, wait_for  # noqa: E402
 
 BASE = 'LITERAL+ UIDPLUS MOVE SPECIAL-USE ENABLE UNSELECT'
 WAYS = {
@@ -255,6 +255,41 @@ def qresync_is_kept(t):
     box.add(letter(501, 600))
     in_step(m, server, 'INBOX')
     check(len(server.received('QRESYNC')) > before, 'it is still used')
+
+
+@case
+def what_was_not_written_is_asked_for_again(t):
+    """The disk is full while changed flags are written, and has room when the sync ends."""
+    server, box = served(t, 'condstore', 3000)
+    disk = t.path + '/disk'
+    os.makedirs(disk)
+    need(run('mount', '-t', 'tmpfs', '-o', 'size=24m', 'none', disk).code == 0, 'a small disk')
+    m = mounted(t, server, 'condstore', 'cache=' + disk)
+    failed = []
+
+    def fill(connection, line):
+        if 'CHANGEDSINCE' in line and not failed:
+            try:
+                with open(disk + '/rest', 'wb', 0) as f:
+                    while True:
+                        f.write(bytes(4096))
+            except OSError:
+                failed.append(False)
+        elif failed == [False] and line.startswith('UID FETCH'):
+            failed.append(wait_for(lambda: "can't be written" in m.log(), 20, 0.05))
+            os.unlink(disk + '/rest')
+    try:
+        in_step(m, server, 'INBOX')
+        server.before = fill
+        for msg in list(box.messages):
+            box.set_flags(msg.uid, ['\\Flagged', 'a-keyword-that-takes-room-%050d' % msg.uid])
+        box.add(letter(5000, 600))
+        in_step(m, server, 'INBOX')
+        check(wait_for(lambda: len(failed) > 1, 10) and failed[1], 'something was not written')
+        flags_follow(m, box)
+    finally:
+        m.stop()
+        run('umount', disk)
 
 
 @case
