@@ -298,7 +298,6 @@ plan_selected(struct plan *plan, const struct plan_state *state)
 		plan->stage = usable && state->highestmodseq > known->highestmodseq ? STAGE_CHANGES
 		                                                                    : STAGE_ARRIVALS;
 	}
-	plan->unreadable = false;
 }
 
 static bool
@@ -702,7 +701,8 @@ plan_answered(struct plan *plan, uint32_t exists, bool ok)
 	}
 }
 
-/* What is there has not all been had, or is not known: 0. */
+/* What is there has not all been had, or is not known: 0. That a message was heard of which came
+ * during the sync does not mean that those before it were. */
 static uint32_t
 next_uidnext(const struct plan *plan)
 {
@@ -711,7 +711,8 @@ next_uidnext(const struct plan *plan)
 	bool complete = plan->certain && !plan->doubt && seqset_is_empty(missing);
 	seqset_free(&missing);
 	uint32_t known = plan->listed_uids ? 0 : plan->known.uidnext;
-	return complete ? MAX(MAX(plan->state.uidnext, known), plan->last_uid + 1) : 0;
+	uint32_t told = plan->state.uidnext != 0 ? plan->state.uidnext : plan->last_uid + 1;
+	return complete ? MAX(told, known) : 0;
 }
 
 void
