@@ -131,6 +131,10 @@ plan_fetch(struct plan *plan, uint32_t uid, bool known)
 	}
 	if (known)
 		return PLAN_FLAGS;
+	/* It was known when it was listed, and was deleted here since. */
+	if (plan->stage == STAGE_COMPARE && seqset_contains(plan->set, uid) &&
+	    !seqset_contains(plan->fresh, uid))
+		return PLAN_NOTHING;
 	seqset_add(plan->fresh, uid);
 	return PLAN_NEW;
 }

@@ -399,6 +399,25 @@ test_what_is_listed_and_not_had(void **state)
 	}
 }
 
+/* What was deleted here since it was listed does not come back with an answer that is late. */
+static void
+test_what_is_deleted_during_a_comparison(void **state)
+{
+	struct fixture *f = *state;
+	begin_comparison(f, "1:5");
+	selected(f, 6, 7, 510);
+	asks(f, 6, PLAN_ASK_UIDS);
+	found(f, "1:6");
+	plan_answered(f->plan, 6, true);
+	assert_set(asks(f, 6, PLAN_ASK_COMPARE).set, "1:6");
+	fetched(f, "1:2", true);
+	seqset_remove(f->known, 3);
+	assert_int_equal(plan_fetch(f->plan, 3, false), PLAN_NOTHING);
+	fetched(f, "4:6", true);
+	plan_answered(f->plan, 6, true);
+	assert_int_equal(ends(f, 6).uidnext, 7);
+}
+
 /* --- flags without mod-sequences --------------------------------------------------------- */
 
 static void
@@ -466,6 +485,7 @@ main(void)
 		TEST(test_a_count_that_is_refused),
 		TEST(test_nothing_to_compare),
 		TEST(test_what_is_listed_and_not_had),
+		TEST(test_what_is_deleted_during_a_comparison),
 		TEST(test_searches_that_are_no_answer),
 		TEST(test_a_search_that_finds_the_unknown),
 	};
