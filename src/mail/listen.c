@@ -19,11 +19,26 @@ is_known(const struct sync *sync, uint32_t uid, struct cache_view *view,
 	return cache_message_by_uid(view, sync->space, uid, record_r);
 }
 
+/* As the applier writes them: by words, in the server's order. */
+static bool
+keywords_differ(const struct message_record *record, const struct imap_flags *flags)
+{
+	const char *at = record->keywords, *end = at + record->keywords_len;
+	for (unsigned i = 0; i < flags->keyword_count; i++) {
+		size_t len = strlen(flags->keywords[i]), blank = i > 0;
+		if ((size_t)(end - at) < blank + len || (blank && *at != ' ') ||
+		    memcmp(at + blank, flags->keywords[i], len) != 0)
+			return true;
+		at += blank + len;
+	}
+	return at != end;
+}
+
 static bool
 flags_differ(const struct message_record *record, const struct imap_flags *flags)
 {
 	return record->flags != (flags->bits & ~(unsigned)IMAP_FLAG_RECENT) ||
-	       flags->keyword_count > 0 || record->keywords_len > 0;
+	       keywords_differ(record, flags);
 }
 
 /* Ids of two kinds can't be compared. */
@@ -80,15 +95,12 @@ take_known(struct sync *sync, const struct message_record *record, struct imap_f
 			return;
 		}
 	}
-	if (fetch->has_flags && (fetch->has_gm_labels || (whole && record->told == 0))) {
+	bool differs = fetch->has_flags && flags_differ(record, &fetch->flags);
+	sync->differences += differs;
+	if (fetch->has_flags && (fetch->has_gm_labels || (whole && record->told == 0)))
 		apply_update(sync->batch, fetch);
-		return;
-	}
-	if (fetch->has_flags && flags_differ(record, &fetch->flags)) {
-		sync->differences += record->flags !=
-		                     (fetch->flags.bits & ~(unsigned)IMAP_FLAG_RECENT);
+	else if (differs)
 		apply_flags(sync->batch, fetch->uid, &fetch->flags, fetch->modseq);
-	}
 }
 
 static void
@@ -105,8 +117,10 @@ take_fetch(struct sync *sync, struct imap_fetch *fetch)
 	else
 		sync->missed |= fetch->has_flags && (meaning == PLAN_NOTHING || !whole);
 	cache_view_end(view);
-	if (meaning == PLAN_NEW && whole)
+	if (meaning == PLAN_NEW && whole) {
+		sync->differences += fetch->uid < sync->known_uidnext;
 		arrive_message(sync, fetch, false);
+	}
 	if (apply_count(sync->batch) >= SYNC_CHUNK)
 		sync_submit(sync);
 	if (sync->held != NULL && apply_count(sync->held) > HELD_MAX) {

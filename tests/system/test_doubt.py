@@ -3,6 +3,7 @@
 """Syncs with a server whose word is not proof: a model server lies in one way at a time, in each
 way that news are had. What it still has must not go, and all must be right when it stops lying."""
 import os
+import re
 import sys
 import time
 
@@ -294,6 +295,43 @@ def what_was_not_written_is_asked_for_again(t):
     finally:
         m.stop()
         run('umount', disk)
+
+
+@case
+def all_is_compared_after_an_unclean_end(t):
+    """What no sync could notice is found, mended, counted and told."""
+    for way in WAYS:
+        server, box = served(t, way, 1200)
+        m = mounted(t, server, way)
+        in_step(m, server, 'INBOX')
+        box.expunge([5])
+        in_step(m, server, 'INBOX')
+        kept = inodes(m, 'INBOX')
+        m.kill()
+        with server.lock:  # no mod-sequence, UIDNEXT or EXISTS tells of any of it
+            box.by_uid(7).flags = {'work'}
+            box.by_uid(8).flags = {'\\Draft', '\\Seen'}
+            box.messages.remove(box.by_uid(9))
+            box.add(letter(7000, 600), uid=5).modseq = 1
+            box.modseq -= 1
+            box.messages.sort(key=lambda msg: msg.uid)
+            box.reuse(10, letter(7001, 700))
+        m.start()
+        in_step(m, server, 'INBOX')
+        told = wait_for(lambda: re.search('(\\d+) differences mended', m.log()), 20, 0.1)
+        # By searches and the latest 500 one sees flags before all is compared.
+        equal(told and told.group(1), {'qresync': '5', 'condstore': '5', 'neither': '3'}[way], '%s: they are counted' % way)
+        flags_follow(m, box)
+        octets_right(m, server, 'INBOX')
+        now = inodes(m, 'INBOX')
+        equal(len([n for n in kept if now.get(n) == kept[n]]), 1197,
+              'the others have their names and inodes')
+        m.stop()
+        m.start()
+        in_step(m, server, 'INBOX')
+        equal(m.log().count('mended'), 1, '%s: nothing is left to mend' % way)
+        m.stop()
+        server.stop()
 
 
 @case

@@ -28,7 +28,7 @@ def fresh(t, name, server, options=(), **more):
 def mixed(box, drop, add):
     """The messages of a mailbox in another order, some gone, some new among them."""
     left = [m for m in box.messages if m.uid not in drop]
-    left = left[1::2] + left[::-2]
+    left = left[1::2] + left[::2][::-1]
     for i, octets in enumerate(add):
         left.insert(1 + 3 * i, octets)
     return left
