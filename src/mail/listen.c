@@ -89,6 +89,7 @@ take_known(struct sync *sync, const struct message_record *record, struct imap_f
 	if (sync->asking == PLAN_ASK_COMPARE && whole) {
 		if (is_another(sync, record, fetch)) {
 			sync->differences++;
+			sync->others++;
 			log_warn("mailbox %u: UID %u is another message than before", sync->id,
 			         fetch->uid);
 			arrive_message(sync, fetch, true);

@@ -23,6 +23,7 @@
 #include "mail/identity.h"
 
 #define MISMATCHES_MAX 3     /* wrong sums, then QRESYNC isn't believed */
+#define REWINDS_MAX    3     /* in vain, then numbers that go back are the server's way */
 #define COMPARE_NS     (86400 * CLOCK_SEC)
 
 void
@@ -340,6 +341,36 @@ take_uidvalidity(struct sync *sync, uint64_t uidvalidity, struct fault *fault)
 	return true;
 }
 
+/* UIDNEXT or HIGHESTMODSEQ went back: it may be another mailbox of that name, or one from a backup,
+ * with the same UIDs for other messages. So everything is compared. */
+static void
+watch_rewind(struct sync *sync, const struct plan_state *state)
+{
+	bool back = (state->uidnext != 0 && state->uidnext < sync->known_uidnext) ||
+	            (state->highestmodseq != 0 && state->highestmodseq < sync->known_modseq);
+	if (!back || sync->building || !sync->listed || sync->depth != SYNC_DELTA)
+		return;
+	g_mutex_lock(&sync->account->lock);
+	sync->rewound = work_mbox(sync->account, sync->id)->rewinds < REWINDS_MAX;
+	g_mutex_unlock(&sync->account->lock);
+	if (!sync->rewound)
+		return;
+	log_info("mailbox %u: the server's numbers went back; all is compared", sync->id);
+	sync->depth = SYNC_COMPARE;
+	make_plan(sync);
+}
+
+static void
+note_rewind(struct sync *sync)
+{
+	if (!sync->rewound)
+		return;
+	g_mutex_lock(&sync->account->lock);
+	struct mbox *mbox = work_mbox(sync->account, sync->id);
+	mbox->rewinds = sync->others > 0 ? 0 : mbox->rewinds + 1;
+	g_mutex_unlock(&sync->account->lock);
+}
+
 /* One pass. *compare_due_r: a comparison of everything should follow. */
 bool
 sync_pass(struct sync *sync, bool *compare_due_r, struct fault *fault)
@@ -372,12 +403,15 @@ sync_pass(struct sync *sync, bool *compare_due_r, struct fault *fault)
 	const struct conn_handler handler = sync_handler(sync);
 	bool ok = take_uidvalidity(sync, mailbox->uidvalidity, fault);
 	if (ok) {
+		watch_rewind(sync, &state);
 		plan_selected(sync->plan, &state);
 		conn_set_handler(worker->conn, &handler);
 		/* What is heard from here on may be too late for this pass. */
 		remember_counters(sync);
 		ok = sync_ask_all(sync, fault);
 		ok = ok && finish(sync, &state, mailboxid, fault);
+		if (ok)
+			note_rewind(sync);
 		if (worker->selected == sync->id)
 			worker->synced = ok && sync->depth != SYNC_REMOVALS && !sync->missed;
 		conn_set_handler(worker->conn, NULL);
@@ -428,6 +462,15 @@ sync_note_end(struct account *account)
 
 /* --- the whole ------------------------------------------------------------------------------ */
 
+/* What still differs after a sync is what syncs have missed. */
+static void
+tell_differences(const struct sync *sync)
+{
+	if (sync->depth == SYNC_COMPARE && sync->differences > 0)
+		log_info("mailbox %u was compared with the server: %u difference%s mended", sync->id,
+		         sync->differences, sync->differences == 1 ? "" : "s");
+}
+
 bool
 sync_run(struct worker *worker, struct mbox *mbox, struct fault *fault)
 {
@@ -435,15 +478,16 @@ sync_run(struct worker *worker, struct mbox *mbox, struct fault *fault)
 	bool due;
 	sync_init(&sync, worker, mbox->id, SYNC_DELTA);
 	bool ok = sync_pass(&sync, &due, fault);
+	due &= sync.depth != SYNC_COMPARE;
+	if (ok)
+		tell_differences(&sync);
 	sync_release(&sync);
 	if (!ok || !due)
 		return ok;
-	/* What still differs after a sync is what syncs have missed. */
 	sync_init(&sync, worker, mbox->id, SYNC_COMPARE);
 	ok = sync_pass(&sync, &due, fault);
-	if (ok && sync.differences > 0)
-		log_info("mailbox %u was compared with the server: %u difference%s mended", mbox->id,
-		         sync.differences, sync.differences == 1 ? "" : "s");
+	if (ok)
+		tell_differences(&sync);
 	sync_release(&sync);
 	return ok;
 }

@@ -47,6 +47,8 @@ struct sync {
 	struct apply_batch *batch; /* flags, and additions that need not wait */
 	struct apply_batch *held;  /* additions that wait for other mailboxes' removals, or NULL */
 	unsigned differences;    /* COMPARE */
+	unsigned others;         /* of those: UIDs that name other messages */
+	bool rewound;            /* the server's numbers went back, so it is COMPARE */
 	struct seqset *found;    /* of a SEARCH that is not the plan's, or NULL */
 	/* Arrivals (arrive.c). */
 	struct seqset *wanted;   /* asked for: not in the index */

@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from fakeimap import MODERN, FakeImap  # noqa: E402
+from fakeimap import ALL, MODERN, PLAIN, FakeImap  # noqa: E402
 from fakemodel import Message  # noqa: E402
 from follow import WHEN, forged, in_step, inodes, letter, octets_right  # noqa: E402
 from harness import case, check, equal, main, mount, wait_for  # noqa: E402
@@ -179,6 +179,44 @@ def used_again_with_another_id(t):
         octets_right(m, server, 'INBOX', what='it has its own octets')
         equal([inodes(m, 'INBOX')[names[u]] for u in (1, 3)], [before[names[u]] for u in (1, 3)],
               'the others keep their inodes')
+        m.stop()
+
+
+@case
+def made_anew(t):
+    """Another mailbox of that name, or one from a backup, has the same UIDVALIDITY and the same
+    UIDs: its numbers have gone back, and all is compared at once."""
+    for way, capabilities in (('QRESYNC', MODERN), ('CONDSTORE', ALL), ('neither', PLAIN)):
+        server = t.add(FakeImap(capabilities))
+        box = server.add_box('Archive')
+        for n in range(6):
+            box.add(letter(n, SIZE), date=WHEN)
+        m = mount(t, server, ['refresh=1', 'cache=%s/c-%s' % (t.path, way)], name='m-' + way,
+                  expect=['.*'])
+        in_step(m, server, 'Archive')
+        octets_right(m, server, 'Archive')
+        m.stop()
+        server.remove_box('Archive')
+        new = server.add_box('Archive')
+        new.uidvalidity = box.uidvalidity
+        new.add(letter(0, SIZE), date=WHEN)
+        for n in range(10, 13):
+            new.add(letter(n, SIZE), date=WHEN)
+        m.start()
+        in_step(m, server, 'Archive')
+        octets_right(m, server, 'Archive', what='octets are the new one\'s (%s)' % way)
+        # A server whose numbers go back all the time is not compared for ever.
+        server.reset()
+        for n in range(8):
+            known = new.uidnext
+            new.add(letter(20 + n, SIZE), date=WHEN)
+            in_step(m, server, 'Archive', quiet=True)
+            new.expunge([known])
+            new.uidnext = known
+            in_step(m, server, 'Archive', quiet=True)
+        compared = m.log().count('all is compared')
+        check(1 < compared < 8, 'but not for ever (%s)' % way, compared)
+        octets_right(m, server, 'Archive')
         m.stop()
 
 
