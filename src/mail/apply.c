@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "imap/utf7.h"
 #include "mail/identity.h"
 
 #define REMOVALS_MAX 2000u /* in one transaction */
@@ -136,6 +137,32 @@ add_words(struct apply_batch *batch, const char *const *words, unsigned count)
 	return at;
 }
 
+/* Gmail's labels as they are shown: decoded as mailboxes are, in quotes where a blank or a quote
+ * stands in one. */
+static size_t
+add_labels(struct apply_batch *batch, const char *const *labels, unsigned count)
+{
+	size_t at = batch->strings->len;
+	GString *label = g_string_new(NULL);
+	for (unsigned i = 0; i < count; i++) {
+		g_string_truncate(label, 0);
+		if (!imap_utf7_to_utf8(labels[i], strlen(labels[i]), label))
+			g_string_assign(label, labels[i]);
+		bool quoted = strpbrk(label->str, " \"") != NULL;
+		g_string_append(batch->strings, i > 0 ? " " : "");
+		g_string_append(batch->strings, quoted ? "\"" : "");
+		for (const char *c = label->str; *c != '\0'; c++) {
+			if (quoted && (*c == '"' || *c == '\\'))
+				g_string_append_c(batch->strings, '\\');
+			g_string_append_c(batch->strings, *c);
+		}
+		g_string_append(batch->strings, quoted ? "\"" : "");
+	}
+	g_string_append_c(batch->strings, '\0');
+	g_string_free(label, TRUE);
+	return at;
+}
+
 void
 apply_add(struct apply_batch *batch, const struct imap_fetch *fetch, int64_t mtime,
           const char *name, const unsigned char identity[32], uint32_t state, bool replaced)
@@ -159,8 +186,8 @@ apply_add(struct apply_batch *batch, const struct imap_fetch *fetch, int64_t mti
 	item.emailid = add_emailid(batch, fetch, fetch->has_gm_msgid ? number : fetch->emailid);
 	g_snprintf(number, sizeof number, "%" G_GUINT64_FORMAT, fetch->gm_thrid);
 	item.threadid = add_string(batch, fetch->has_gm_thrid ? number : fetch->threadid);
-	item.labels = add_words(batch, fetch->gm_labels,
-	                        fetch->has_gm_labels ? fetch->gm_label_count : 0);
+	item.labels = add_labels(batch, fetch->gm_labels,
+	                         fetch->has_gm_labels ? fetch->gm_label_count : 0);
 	item.has_labels = fetch->has_gm_labels;
 	g_array_append_val(batch->items, item);
 }

@@ -368,6 +368,13 @@ class Selected:
             self.news(expunges=uid)
         self._tagged_limited(least)
 
+    @staticmethod
+    def _label(name):
+        """In each form that a string may have."""
+        if '&' in name:
+            return '{%d}\r\n%s' % (len(name), name)
+        return '"%s"' % name.replace('\\', '\\\\') if re.search(r'[\\ "]', name) else name
+
     def _simple_item(self, item, message):
         """What an item other than BODY[] is answered with, None to leave it out."""
         faults, server = self.box.faults, self.server
@@ -380,8 +387,7 @@ class Selected:
         if item in ('EMAILID', 'X-GM-MSGID', 'X-GUID') and message.uid in faults.ids:
             return faults.ids[message.uid]
         if item == 'X-GM-LABELS':
-            return '(%s)' % ' '.join('"%s"' % x.replace('\\', '\\\\') for x in
-                                     server.labels(message, self.box))
+            return '(%s)' % ' '.join(map(self._label, server.labels(message, self.box)))
         form = {'EMAILID': '(M%08d)', 'THREADID': '(T%08d)', 'X-GUID': '%032x'}.get(item)
         return form % message.origin if form else (1 << 60) + message.origin
 

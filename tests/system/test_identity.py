@@ -5,6 +5,7 @@ and what only looks alike never shows another's octets."""
 import errno
 import os
 import random
+import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -272,7 +273,7 @@ def gmail_labels(t):
     server = t.add(FakeImap('IMAP4rev1 LITERAL+ UIDPLUS MOVE IDLE CONDSTORE ENABLE ESEARCH '
                             'SPECIAL-USE UNSELECT X-GM-EXT-1'))
     every = '[Gmail]/All Mail'
-    for name in ('Work', 'Home'):
+    for name in ('Work', 'Home', 'Two words', 'Priv&AOk-'):
         server.add_box(name)
     messages = [server.box(every).add(letter(n, SIZE), date=WHEN + n) for n in range(4)]
     server.label(messages[0], 'INBOX', 'Work')
@@ -300,10 +301,15 @@ def gmail_labels(t):
         except OSError as error:
             equal(error.errno, errno.ENODATA, 'none is none')
             return []
-        return sorted(w.strip('"') for w in text.split())
+        return sorted(a or b for a, b in re.findall(r'"([^"]*)"|(\S+)', text))
     equal(labels('INBOX'), ['Work'], 'user.imap.labels in INBOX')
     equal(labels(every), ['Work', '\\Inbox'], 'and in All Mail')
     equal(labels(every, messages[3].body), [], 'of one that has none')
+    server.label(messages[3], 'INBOX', 'Two words', 'Priv&AOk-')
+    check(wait_for(lambda: labels(every, messages[3].body) == ['Priv\u00e9', 'Two words', '\\Inbox'],
+                   20, 0.2), 'labels are spelled as mailboxes are', labels(every, messages[3].body))
+    equal(m.ls('Two words') + m.ls('Priv\u00e9'), [found[every][messages[3].body]] * 2,
+          'and are directories')
     work = next(x for x in server.box('Work').messages if x.body == body)
     ino = inodes(m, 'Work')[name]
     server.move(work, 'Home')
