@@ -51,8 +51,15 @@ take_namespace(struct account *account, const struct imap_response *response)
 	const struct imap_namespace_entry *own = &spaces.personal[0];
 	g_free(account->prefix);
 	g_free(account->delimiter);
-	account->prefix = g_strndup(own->prefix, own->prefix_len);
 	account->delimiter = g_strndup(own->delimiter, own->delimiter_len);
+	/* `INBOX` for `INBOX.`: else INBOX itself would be the prefix and nothing more. */
+	bool cut = own->prefix_len > 0 && own->delimiter_len > 0 &&
+	           (own->prefix_len < own->delimiter_len ||
+	            memcmp(own->prefix + own->prefix_len - own->delimiter_len, own->delimiter,
+	                   own->delimiter_len) != 0);
+	char *prefix = g_strndup(own->prefix, own->prefix_len);
+	account->prefix = g_strconcat(prefix, cut ? account->delimiter : "", NULL);
+	g_free(prefix);
 	account->prefix_known = true;
 }
 

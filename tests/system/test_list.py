@@ -55,6 +55,19 @@ def namespace_prefix_is_not_shown(t):
 
 
 @case
+def prefix_without_its_delimiter(t):
+    """What NAMESPACE tells of the personal one is `INBOX`, where `INBOX.` is meant."""
+    server = t.add(FakeImap(delimiter='.', namespace='INBOX', special=False))
+    server.box('INBOX').add(letter(1))
+    for name in ('INBOX.Work', 'INBOX.Work.2024', 'Shared.Box'):
+        server.add_box(name).add(letter(2))
+    m = mount(t, server)
+    equal(m.ls(), ['INBOX', 'Shared', 'Work'], 'INBOX is there, and the others beside it')
+    equal(len(m.ls('INBOX')), 1, 'with its message')
+    equal(len(m.ls('Work', '2024')), 1, 'those below another too')
+
+
+@case
 def odd_names(t):
     """Names that Dovecot would not have, as other servers send them."""
     server = t.add(FakeImap(delimiter='.'))
