@@ -25,7 +25,9 @@ lock_dir(struct cache *cache, const char *dir, struct fault *fault)
 	bool ok = true;
 	cache->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (cache->lock_fd < 0) {
-		ok = fault_set(fault, FAULT_CACHE, "cache: %s: %s", path, strerror(errno));
+		ok = fault_set(fault, FAULT_CACHE,
+		               "the cache can't be written: %s: %s; name another with -o cache=DIR",
+		               path, strerror(errno));
 	} else if (flock(cache->lock_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
 		if (pread(cache->lock_fd, pid, sizeof pid - 1, 0) <= 0)
 			g_strlcpy(pid, "(unknown)", sizeof pid);

@@ -157,6 +157,24 @@ test_state_dir_that_cannot_be_made(void **state)
 	assert_non_null(strstr(fault.text, "-o cache=DIR"));
 }
 
+static void
+test_state_dir_that_cannot_be_written(void **state)
+{
+	struct fixture *f = *state;
+	struct fault fault;
+	char *path = g_build_filename(f->state_dir, "lock", NULL);
+	cache_close(&f->cache);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0700), 0); /* what root may not write either */
+	assert_false(cache_open(&f->config, &f->cache, &fault));
+	assert_int_equal(fault.kind, FAULT_CACHE);
+	assert_non_null(strstr(fault.text, path));
+	assert_non_null(strstr(fault.text, "-o cache=DIR"));
+	assert_int_equal(rmdir(path), 0);
+	fixture_open(f);
+	g_free(path);
+}
+
 /* --- mailboxes ------------------------------------------------------------------------- */
 
 static bool
@@ -681,6 +699,7 @@ main(void)
 		TEST(test_damaged_index_is_set_aside),
 		TEST(test_cut_index_is_set_aside),
 		cmocka_unit_test(test_state_dir_that_cannot_be_made),
+		TEST(test_state_dir_that_cannot_be_written),
 		TEST(test_the_root_is_always_there),
 		TEST(test_mailboxes_are_found_every_way),
 		TEST(test_a_mailbox_moves_and_goes),
