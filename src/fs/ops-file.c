@@ -156,11 +156,13 @@ op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	struct cache_view *view = cache_view_begin(fs->cache);
 	bool found = node_get(view, ino, &node);
+	uint32_t listing = found ? ops_listing_of(&node.mailbox) : ROOT_MAILBOX;
 	cache_view_end(view);
 	if (!found || !node.is_message) {
 		fuse_reply_err(req, found ? EISDIR : errno_of_handle(FAULT_GONE));
 		return;
 	}
+	account_used(fs->account, listing);
 	struct call *call = call_new(req, open_step);
 	call->ino = ino;
 	call->fi = *fi;

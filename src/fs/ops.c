@@ -225,10 +225,13 @@ op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 	}
 	GString *value = g_string_new(NULL);
 	struct cache_view *view = cache_view_begin(fs->cache);
-	int err = !node_get(view, ino, &node)              ? errno_of_handle(FAULT_GONE)
+	bool found = node_get(view, ino, &node);
+	uint32_t listing = found ? ops_listing_of(&node.mailbox) : ROOT_MAILBOX;
+	int err = !found                                ? errno_of_handle(FAULT_GONE)
 	          : !node_xattr_get(&node, name, value) ? ENODATA
 	                                                : 0;
 	cache_view_end(view);
+	account_used(fs->account, listing);
 	if (err != 0)
 		fuse_reply_err(req, err);
 	else

@@ -119,6 +119,26 @@ def idle_follows_the_mailbox_used_last(t):
 
 
 @case
+def idle_follows_who_reads(t):
+    """Names that the kernel knows are not asked for; what is read and asked of them counts."""
+    server = t.add(Dovecot(t.path))
+    fill(server, ['INBOX', 'Work'])
+    m = mount(t, server, [NEVER, 'without=NOTIFY', 'connections=2'], debug=True)
+
+    def begun():
+        return len(re.findall(r'> a\d+ IDLE', m.log()))
+    name = [n for n in m.ls('Work') if n.endswith('.eml')][0]
+    for use in (lambda: m.xattr('user.imap.flags', 'Work', name), lambda: m.read('Work', name)):
+        equal(len(eml(m.ls('Work'))), 3, 'Work is listed')
+        need(wait_for(lambda: m.ls('Work') and begun() > 0, WAIT), 'IDLE is asked for')
+        use()
+        count = begun()
+        need(wait_for(lambda: m.ls('INBOX') and begun() > count, WAIT), 'it follows the user')
+        count = begun()
+        check(wait_for(lambda: use() is not None and begun() > count, WAIT, 0.5), 'and the reader')
+
+
+@case
 def idle_without_mod_sequences(t):
     """Where nothing tells cheaply whether a mailbox changed; and with one watcher alone."""
     server = t.add(Dovecot(t.path))
