@@ -9,7 +9,8 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cyrus import Cyrus  # noqa: E402
 from dovecot import Dovecot  # noqa: E402
-from follow import WHEN, in_step, inodes, letter, octets_right, truth  # noqa: E402
+from fakeimap import FakeImap  # noqa: E402
+from follow import WHEN, in_step, inodes, letter, listing, octets_right, truth  # noqa: E402
 from harness import Proxy, case, check, equal, main, mount, wait_for  # noqa: E402
 
 # How news are had; the polling of what is watched is left to test_push.py.
@@ -208,10 +209,64 @@ def cut_everywhere(t, kind, way):
 
 
 for _kind, _way in (('dovecot', 'qresync'), ('dovecot', 'condstore'), ('dovecot', 'neither'),
-                    ('cyrus', 'qresync')):
+                    ('cyrus', 'qresync'), ('cyrus', 'condstore'), ('cyrus', 'neither')):
     def _case(t, kind=_kind, way=_way):
         cut_everywhere(t, kind, way)
     _case.__name__ = 'cut_%s_%s' % (_kind, _way)
+    case(_case)
+
+
+def cut_at_each_response(t, way):
+    """On a model server, which answers the same each time: at each response of a sync until there is
+    none left. A sync that is cut removes nothing that is there."""
+    server = t.add(FakeImap('LITERAL+ UIDPLUS MOVE ENABLE UNSELECT ESEARCH CONDSTORE QRESYNC'))
+    box = server.box('INBOX')
+    for number in range(30):
+        box.add(letter(number, 600), ['\\Seen'] if number % 2 else [])
+    m = mount(t, server, ['refresh=1', 'connections=1', *WAYS[way]], name='mnt-' + way,
+              home='%s/home-%s' % (t.path, way), expect=['.*'])
+    in_step(m, server, 'INBOX')
+    cut, lost, wrong = 0, set(), set()
+    while cut < 300:
+        m.stop()
+        m.start()  # the login and the tree are over
+        with server.lock:
+            known = {msg.uid for msg in box.messages}
+            uids = sorted(known)
+            box.expunge(uids[3:5])
+            box.set_flags(uids[-3], ['\\Flagged', 'work'])
+            box.set_flags(uids[0], ['\\Seen'], ['\\Answered'])
+            for number in range(2):
+                box.add(letter(5000 + box.uidnext, 600))
+            server.cut_at_response = cut
+        before = server.opened
+        try:
+            m.ls('INBOX')
+        except OSError:
+            pass
+        whole = wait_for(lambda: server.cut_at_response is None or
+                         listing(m, 'INBOX') is not None and sorted(listing(m, 'INBOX')) ==
+                         sorted(truth(server, 'INBOX')), 20, 0.02)
+        check(whole, 'it ends') if not whole else None
+        lost |= known & set(truth(server, 'INBOX')) - set(listing(m, 'INBOX') or known)
+        if server.opened == before and server.cut_at_response is not None:
+            break
+        in_step(m, server, 'INBOX', quiet=True)
+        if not wait_for(lambda: flags_of(m, 'INBOX') ==
+                        {msg.uid: sorted(msg.flags) for msg in box.messages}, 20, 0.05):
+            wrong.add(cut)
+        cut += 1
+    server.cut_at_response = None
+    check(15 < cut < 300, 'the line was cut everywhere', cut)
+    equal((lost, wrong), (set(), set()), 'nothing goes that is there; flags are right in the end')
+    in_step(m, server, 'INBOX')
+    octets_right(m, server, 'INBOX')
+
+
+for _way in ('qresync', 'condstore', 'neither'):
+    def _case(t, way=_way):
+        cut_at_each_response(t, way)
+    _case.__name__ = 'cut_at_each_response_%s' % _way
     case(_case)
 
 
@@ -248,7 +303,8 @@ def killed(t, kind, way):
     server.stop()
 
 
-for _kind, _way in (('dovecot', 'qresync'), ('dovecot', 'neither'), ('cyrus', 'qresync')):
+for _kind, _way in (('dovecot', 'qresync'), ('dovecot', 'condstore'), ('dovecot', 'neither'),
+                    ('cyrus', 'qresync')):
     def _case(t, kind=_kind, way=_way):
         killed(t, kind, way)
     _case.__name__ = 'killed_%s_%s' % (_kind, _way)
