@@ -21,9 +21,9 @@
  *                those of the latest messages by FETCH
  *
  * By each the sum must be right: known + new - vanished = EXISTS. If it is not, the list of UIDs
- * decides, which must have EXISTS members itself, and what it lacks must not be had by FETCH: absence
- * alone removes nothing. What the server says is never believed twice over: a delta that can't be read, a mod-sequence that went back or
- * that it does not keep costs a look at all flags.
+ * decides, which must have EXISTS members itself, and what it lacks must not be had by FETCH:
+ * absence alone removes nothing. What the server says is never believed twice over: a delta that
+ * can't be read, a mod-sequence that went back or that it does not keep costs a look at all flags.
  *
  * What the applier may do at once: additions and flags. What it must do last, in one transaction:
  * the removals and values of struct plan_result. A sync that was cut off is done again from what the

@@ -201,8 +201,8 @@ settle_uidvalidity(struct sync *sync, struct fault *fault)
 	return open_mailbox(sync, true, fault);
 }
 
-/* Without mod-sequences a mailbox that is selected here tells by NOOP whether there are news since a
- * sync that left nothing open. */
+/* Without mod-sequences a mailbox that is selected here tells by NOOP whether there are news since
+ * a sync that left nothing open. */
 static bool
 is_unchanged(struct sync *sync, bool *unchanged_r, struct fault *fault)
 {
