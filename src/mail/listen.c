@@ -104,6 +104,25 @@ take_known(struct sync *sync, const struct message_record *record, struct imap_f
 		apply_flags(sync->batch, fetch->uid, &fetch->flags, fetch->modseq);
 }
 
+/* UIDs are not those of the index: the mailbox was renumbered. */
+static bool
+is_stale(const struct sync *sync)
+{
+	const struct conn_mailbox *mailbox = conn_selected(sync->worker->conn);
+	const struct conn_mailbox *next = conn_selecting(sync->worker->conn);
+	if (next != NULL)
+		return next->uidvalidity != 0 && next->uidvalidity != sync->known_uidvalidity;
+	return mailbox != NULL && mailbox->stale;
+}
+
+/* A delta is the index's when the SELECT has told the UIDVALIDITY that it was asked for. */
+static bool
+is_certain(const struct sync *sync)
+{
+	const struct conn_mailbox *next = conn_selecting(sync->worker->conn);
+	return next == NULL || next->uidvalidity == sync->known_uidvalidity;
+}
+
 static void
 take_fetch(struct sync *sync, struct imap_fetch *fetch)
 {
@@ -122,7 +141,7 @@ take_fetch(struct sync *sync, struct imap_fetch *fetch)
 		sync->differences += fetch->uid < sync->known_uidnext;
 		arrive_message(sync, fetch, false);
 	}
-	if (apply_count(sync->batch) >= SYNC_CHUNK)
+	if (apply_count(sync->batch) >= SYNC_CHUNK && is_certain(sync))
 		sync_submit(sync);
 	if (sync->held != NULL && apply_count(sync->held) > HELD_MAX) {
 		apply_submit(&sync->held);
@@ -158,13 +177,6 @@ take_vanished(struct sync *sync, const struct imap_response *response)
 	else
 		plan_unreadable(sync->plan);
 	seqset_free(&set);
-}
-
-static bool
-is_stale(const struct sync *sync)
-{
-	const struct conn_mailbox *mailbox = conn_selected(sync->worker->conn);
-	return mailbox != NULL && mailbox->stale;
 }
 
 static void

@@ -211,6 +211,8 @@ bool conn_select(struct conn *conn, const char *raw, size_t len, bool examine, c
                  struct fault *fault);
 /* NULL: none. Valid until the next select, unselect or free; its values change as we hear. */
 const struct conn_mailbox *conn_selected(const struct conn *conn);
+/* What a SELECT that is under way has told so far; NULL: none is. */
+const struct conn_mailbox *conn_selecting(const struct conn *conn);
 /* UNSELECT (RFC 3691) where offered; else nothing is done (never CLOSE, which expunges). */
 bool conn_unselect(struct conn *conn, struct fault *fault);
 

@@ -205,6 +205,12 @@ conn_selected(const struct conn *conn)
 	return conn->selected ? &conn->mailbox : NULL;
 }
 
+const struct conn_mailbox *
+conn_selecting(const struct conn *conn)
+{
+	return conn->selecting ? &conn->next : NULL;
+}
+
 bool
 conn_unselect(struct conn *conn, struct fault *fault)
 {

@@ -99,7 +99,8 @@ class Faults:
         self.late = set()           # changes that no CHANGEDSINCE, QRESYNC or news tells yet
         self.qresync = None         # tagged answer to SELECT (QRESYNC ...), or 'ignored'
         self.vanished = None        # (EARLIER) 'all' (1:4294967294), 'malformed', 'missing',
-        #                             'split' (one a line), 'unknown' (UIDs that never were, too)
+        #                             'split' (one a line), 'unknown' (UIDs that never were, too);
+        #                             'foreign': also to who has another UIDVALIDITY
         self.vanished_live = None   # 'all', 'malformed', 'missing', 'expunge' (EXPUNGE instead)
 
 

@@ -66,7 +66,8 @@ class Selected:
                       '* OK [HIGHESTMODSEQ %d] ok' % box.told_modseq())
         if self.server.has('OBJECTID'):
             self.send('* OK [MAILBOXID (%s)] ok' % box.mailboxid)
-        if since and since[0] == box.uidvalidity and faults.qresync is None:
+        if since and faults.qresync is None and \
+                (since[0] == box.uidvalidity or faults.vanished == 'foreign'):
             self._vanished_earlier(box.vanished_since(since[1]))
             self._changed(since[1])
         self.tagged('OK [READ-%s] done' % ('ONLY' if self.readonly else 'WRITE'))

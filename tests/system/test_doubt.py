@@ -335,6 +335,29 @@ def all_is_compared_after_an_unclean_end(t):
 
 
 @case
+def a_delta_of_another_uidvalidity(t):
+    """What a SELECT tells of UIDs that are not the ones asked about changes nothing, also where the
+    sync ends there."""
+    server, box = served(t, 'qresync', 1200)
+    m = mounted(t, server, 'qresync')
+    in_step(m, server, 'INBOX')
+    kept = inodes(m, 'INBOX')
+    m.stop()
+    for msg in box.messages[:600]:
+        msg.flags.add('\\Deleted')
+    box.renumber(1, box.messages[::-1])
+    box.faults.vanished = 'foreign'
+    for _ in range(30):
+        server.cut_at('^(SELECT|UID)')
+    m.start()
+    for _ in range(5):
+        time.sleep(0.5)
+        equal(inodes(m, 'INBOX'), kept, 'the old listing stays as it was')
+    server.cut_before.clear()
+    in_step(m, server, 'INBOX')
+
+
+@case
 def unsettled(t):
     """UIDVALIDITY is another one at each EXAMINE, until a SELECT settles it."""
     server, box = served(t, 'neither', 20)
