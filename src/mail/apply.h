@@ -65,9 +65,10 @@ bool apply_finish(struct apply_batch **batch, const struct apply_final *final,
 
 /* The space for (mailbox, uidvalidity): the present one if it matches, else a new one beside it
  * (which apply_finish() switches to), or instead of it where nothing was listed completely yet.
+ * other: the MAILBOXID of a mailbox that is not the present one, whatever its UIDVALIDITY, or NULL.
  * Waits for the commit. */
 bool apply_space(struct account *account, uint32_t mailbox, uint64_t uidvalidity,
-                 uint32_t *space_r, struct fault *fault);
+                 const char *other, uint32_t *space_r, struct fault *fault);
 
 /* In the writer's thread: writes a message of the mailbox's present generation, after a change that
  * is not the server's. One that is being built beside it may have the message already: then that

@@ -183,6 +183,22 @@ change_save(struct account *account, GPtrArray *changes, struct fault *fault)
 }
 
 bool
+change_disown(struct account *account, uint32_t mailbox, struct fault *fault)
+{
+	GPtrArray *changes = g_ptr_array_new_with_free_func(g_free);
+	g_mutex_lock(&account->lock);
+	for (GList *link = work_mbox(account, mailbox)->changes.head; link != NULL; link = link->next) {
+		struct change *change = link->data;
+		change->record.uidvalidity = 0;
+		g_ptr_array_add(changes, g_memdup2(change, sizeof *change));
+	}
+	g_mutex_unlock(&account->lock);
+	bool ok = changes->len == 0 || change_save(account, changes, fault);
+	g_ptr_array_free(changes, TRUE);
+	return ok;
+}
+
+bool
 change_load(struct account *account, struct fault *fault)
 {
 	struct journal_record record;

@@ -427,12 +427,12 @@ settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
 
 /* Takes out what was asked for under another UIDVALIDITY: its UIDs mean other messages now. */
 static void
-take_renumbered(struct worker *worker, GPtrArray *batch, GPtrArray *renumbered)
+take_renumbered(struct worker *worker, bool all, GPtrArray *batch, GPtrArray *renumbered)
 {
 	const struct conn_mailbox *mailbox = conn_selected(worker->conn);
 	for (guint i = batch->len; i > 0; i--) {
 		struct fetch *fetch = g_ptr_array_index(batch, i - 1);
-		if (mailbox == NULL || fetch->uidvalidity != mailbox->uidvalidity) {
+		if (all || mailbox == NULL || fetch->uidvalidity != mailbox->uidvalidity) {
 			g_ptr_array_add(renumbered, fetch);
 			g_ptr_array_remove_index(batch, i - 1);
 		}
@@ -492,7 +492,7 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 		bool displaced = !ok && conn_alive(worker->conn) &&
 		                 conn_selected(worker->conn) != NULL;
 		if (ok || displaced)
-			take_renumbered(worker, batch, renumbered);
+			take_renumbered(worker, displaced, batch, renumbered);
 		if (batch->len > 0 && ok)
 			ok = run_commands(worker, &receive, &refusal, &fault);
 		fetch_judge(account, batch, false, &stale);

@@ -151,10 +151,14 @@ bool work_stalled(struct account *account, int64_t now);
 int64_t work_progress_ns(struct account *account);
 
 /* Selects the mailbox on the worker's connection unless it is that already. GONE when the server
- * says it is not there, or its UIDVALIDITY isn't the index's (a sync is then on its way, unless
- * `any_validity`). */
+ * says it is not there, or its UIDVALIDITY or MAILBOXID isn't the index's (a sync is then on its way,
+ * unless `any_validity`). */
 bool worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validity,
                    struct fault *fault);
+
+/* Whether what is selected is another mailbox than that of the MAILBOXID ("" or NULL: none is
+ * known). */
+bool work_other_mailbox(const struct conn_mailbox *mailbox, const char *mailboxid);
 
 /* --- what workers run; called without the lock ----------------------------------------- */
 
@@ -196,6 +200,8 @@ unsigned change_pending(struct account *account);
 /* Takes \Seen back from messages that a body's FETCH set it on, or sets it (-o seen). */
 void change_seen(struct account *account, uint64_t ino, bool seen);
 void change_free_all(struct account *account);
+/* What is pending in the mailbox is refused, since that is another one now. Waits. */
+bool change_disown(struct account *account, uint32_t mailbox, struct fault *fault);
 
 /* --- mailbox.c ------------------------------------------------------------------------- */
 

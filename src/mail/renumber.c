@@ -226,6 +226,8 @@ carry(struct cache_txn *txn, const struct renumber *renumber, const struct pair 
 	bool proven_size = ok && (old.state & MESSAGE_SIZE_TRUE) != 0;
 	old.space = renumber->new_space;
 	old.told = new.told;
+	old.mtime = new.mtime;
+	memcpy(old.identity, new.identity, sizeof old.identity);
 	old.size = proven_size ? old.size : new.size;
 	old.uid = new.uid;
 	old.flags = new.flags;

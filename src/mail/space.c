@@ -13,6 +13,7 @@
 struct building {
 	uint64_t uidvalidity;
 	uint64_t space;
+	uint64_t other; /* hash of the MAILBOXID of another mailbox than the present one, or 0 */
 };
 
 static void
@@ -36,6 +37,7 @@ building_get(struct cache_view *view, uint32_t mailbox, struct building *buildin
 struct space {
 	uint32_t mailbox, space;
 	uint64_t uidvalidity;
+	uint64_t other; /* see struct building */
 };
 
 static bool
@@ -50,10 +52,11 @@ space_run(struct cache_txn *txn, void *data, struct fault *fault)
 	if (!cache_mailbox_get(view, space->mailbox, &mailbox))
 		return fault_set(fault, FAULT_GONE, "the mailbox was deleted meanwhile");
 	space->space = mailbox.space;
-	if (mailbox.space != 0 && mailbox.uidvalidity == space->uidvalidity)
+	if (mailbox.space != 0 && mailbox.uidvalidity == space->uidvalidity && space->other == 0)
 		return true;
 	if (building_get(view, space->mailbox, &building)) {
-		if (building.uidvalidity == space->uidvalidity && building.space != mailbox.space) {
+		if (building.uidvalidity == space->uidvalidity && building.other == space->other &&
+		    building.space != mailbox.space) {
 			space->space = (uint32_t)building.space;
 			return true;
 		}
@@ -68,6 +71,7 @@ space_run(struct cache_txn *txn, void *data, struct fault *fault)
 		return false;
 	building.uidvalidity = space->uidvalidity;
 	building.space = space->space;
+	building.other = space->other;
 	if (!txn_meta_put(txn, key, &building, sizeof building, fault))
 		return false;
 	if (mailbox.listed)
@@ -82,10 +86,10 @@ space_run(struct cache_txn *txn, void *data, struct fault *fault)
 }
 
 bool
-apply_space(struct account *account, uint32_t mailbox, uint64_t uidvalidity, uint32_t *space_r,
-            struct fault *fault)
+apply_space(struct account *account, uint32_t mailbox, uint64_t uidvalidity, const char *other,
+            uint32_t *space_r, struct fault *fault)
 {
-	struct space space = { mailbox, 0, uidvalidity };
+	struct space space = { mailbox, 0, uidvalidity, other != NULL ? g_str_hash(other) | 1u : 0 };
 	if (!cache_run(account->cache, space_run, &space, fault))
 		return false;
 	*space_r = space.space;

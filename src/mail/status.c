@@ -384,6 +384,9 @@ is_unchanged(const struct account *account, struct mbox *mbox, const struct mail
 	bool same = status->has_messages && status->messages == record->exists &&
 	            status->has_uidnext && status->uidnext == record->uidnext &&
 	            status->has_uidvalidity && status->uidvalidity == record->uidvalidity;
+	if (record->mailboxid[0] != '\0' && status->mailboxid[0] != '\0' &&
+	    strcmp(record->mailboxid, status->mailboxid) != 0)
+		return false;
 	if (same && status->highestmodseq != 0)
 		return status->highestmodseq == record->highestmodseq;
 	bool known = mbox->has_unseen;

@@ -90,6 +90,7 @@ sync_init(struct sync *sync, struct worker *worker, uint32_t id, enum sync_depth
 	*sync = (struct sync){ .worker = worker, .account = worker->account, .id = id,
 		               .depth = depth, .began_ns = clock_boot_ns() };
 	sync->raw = g_string_new(NULL);
+	sync->known_mailboxid = g_string_new(NULL);
 	sync->name = g_string_new(NULL);
 	sync->wanted = seqset_new();
 	sync->got = seqset_new();
@@ -108,6 +109,7 @@ sync_release(struct sync *sync)
 	seqset_free(&sync->unsized);
 	g_hash_table_destroy(sync->sizes);
 	g_string_free(sync->raw, TRUE);
+	g_string_free(sync->known_mailboxid, TRUE);
 	g_string_free(sync->name, TRUE);
 }
 
@@ -135,6 +137,7 @@ load(struct sync *sync, bool *compare_due_r)
 		sync->known_modseq = record.highestmodseq;
 		sync->known_uidnext = record.uidnext;
 		sync->known_messages = record.messages;
+		g_string_assign(sync->known_mailboxid, record.mailboxid);
 		g_string_truncate(sync->raw, 0);
 		g_string_append_len(sync->raw, record.raw, (gssize)record.raw_len);
 		*compare_due_r = sync_compare_due(sync->account, &record);
@@ -315,7 +318,9 @@ finish(struct sync *sync, const struct plan_state *state, const char *mailboxid,
 		.compared = result.compared || !sync->listed || sync->building,
 		.recount = result.recount, .mailboxid = mailboxid,
 	};
-	ok = ok && apply_finish(&sync->batch, &final, fault);
+	/* What was meant for the old one must not reach this one, though UIDVALIDITY is the same. */
+	ok = ok && (!sync->replaced || change_disown(sync->account, sync->id, fault)) &&
+	     apply_finish(&sync->batch, &final, fault);
 	if (ok) {
 		note_removed(sync);
 		renumber_tell(sync, gone);
@@ -324,14 +329,19 @@ finish(struct sync *sync, const struct plan_state *state, const char *mailboxid,
 	return ok;
 }
 
-/* The space is another one if the server has another UIDVALIDITY. */
+/* The space is another one if the server has another UIDVALIDITY, or another mailbox with the same
+ * one under that name. */
 static bool
-take_uidvalidity(struct sync *sync, uint64_t uidvalidity, struct fault *fault)
+take_uidvalidity(struct sync *sync, const struct conn_mailbox *mailbox, struct fault *fault)
 {
-	if (sync->known_space != 0 && uidvalidity == sync->known_uidvalidity)
+	bool other = work_other_mailbox(mailbox, sync->known_mailboxid->str);
+	uint64_t uidvalidity = mailbox->uidvalidity;
+	if (sync->known_space != 0 && uidvalidity == sync->known_uidvalidity && !other)
 		return true;
 	sync->uidvalidity = uidvalidity;
-	if (!apply_space(sync->account, sync->id, uidvalidity, &sync->space, fault))
+	sync->replaced = other && sync->listed;
+	if (!apply_space(sync->account, sync->id, uidvalidity,
+	                 sync->replaced ? mailbox->mailboxid : NULL, &sync->space, fault))
 		return false;
 	sync->building = sync->listed;
 	sync->resumed = sync->building && next_known(sync, 0, NULL) != 0;
@@ -396,12 +406,14 @@ sync_pass(struct sync *sync, bool *compare_due_r, struct fault *fault)
 	const struct plan_state state = { mailbox->highestmodseq, mailbox->uidnext,
 		                          mailbox->exists };
 	char *mailboxid = g_strdup(mailbox->mailboxid);
-	if (sync->depth == SYNC_REMOVALS && mailbox->uidvalidity != sync->known_uidvalidity) {
+	if (sync->depth == SYNC_REMOVALS &&
+	    (mailbox->uidvalidity != sync->known_uidvalidity ||
+	     work_other_mailbox(mailbox, sync->known_mailboxid->str))) {
 		g_free(mailboxid);
 		return true; /* a whole sync is to deal with that */
 	}
 	const struct conn_handler handler = sync_handler(sync);
-	bool ok = take_uidvalidity(sync, mailbox->uidvalidity, fault);
+	bool ok = take_uidvalidity(sync, mailbox, fault);
 	if (ok) {
 		watch_rewind(sync, &state);
 		plan_selected(sync->plan, &state);

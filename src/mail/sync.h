@@ -36,12 +36,14 @@ struct sync {
 	bool listed;
 	uint64_t known_uidvalidity, known_modseq;
 	uint32_t known_uidnext, known_messages, known_space;
+	GString *known_mailboxid; /* "" for none */
 	/* What the server says. */
 	uint64_t uidvalidity;
 	bool building;           /* the space is not the present one */
 	bool resumed;            /* it was begun by an earlier sync */
 	bool plainly;            /* without QRESYNC, which may have been refused for itself */
 	bool missed;             /* flags were told that are not in the index */
+	bool replaced;           /* the mailbox is another one, by its MAILBOXID */
 	struct plan *plan;
 	enum plan_ask asking;
 	struct apply_batch *batch; /* flags, and additions that need not wait */

@@ -350,7 +350,9 @@ update_mailbox(struct cache_txn *txn, struct tree *tree, uint32_t id,
 	uint32_t attrs = entry->attrs | (keeps ? record.attrs & IMAP_USE_MASK : 0);
 	const struct tree_status *status = status_get(tree, entry->raw);
 	const char *id_now = status != NULL ? status->mailboxid : "";
-	bool same_id = *id_now == '\0' || g_strcmp0(record.mailboxid, id_now) == 0;
+	/* What was listed stays what it is: its sync is to find out that this is another one. */
+	bool same_id = *id_now == '\0' || g_strcmp0(record.mailboxid, id_now) == 0 ||
+	               (record.listed && record.mailboxid != NULL && *record.mailboxid != '\0');
 	if (same_raw && same_id && attrs == record.attrs)
 		return true;
 	if (!same_raw && record.raw_len > 0 && !inbox)

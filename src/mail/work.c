@@ -337,6 +337,20 @@ try_connect(struct worker *worker)
 /* --- the worker ------------------------------------------------------------------------ */
 
 bool
+work_other_mailbox(const struct conn_mailbox *mailbox, const char *mailboxid)
+{
+	return mailbox->mailboxid[0] != '\0' && mailboxid != NULL && mailboxid[0] != '\0' &&
+	       strcmp(mailbox->mailboxid, mailboxid) != 0;
+}
+
+/* The UIDs of what is selected are not those of the index. */
+static bool
+is_displaced(const struct conn_mailbox *mailbox, uint64_t uidvalidity, const char *mailboxid)
+{
+	return mailbox->uidvalidity != uidvalidity || work_other_mailbox(mailbox, mailboxid);
+}
+
+bool
 worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validity,
               struct fault *fault)
 {
@@ -346,13 +360,14 @@ worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validi
 	bool known = cache_mailbox_get(view, id, &record);
 	uint64_t uidvalidity = known ? record.uidvalidity : 0;
 	bool indexed = known && record.space != 0;
+	char *mailboxid = g_strdup(known ? record.mailboxid : "");
 	GString *raw = g_string_new_len(known ? record.raw : "", known ? (gssize)record.raw_len : 0);
 	cache_view_end(view);
 	bool ok = known || fault_set(fault, FAULT_GONE, "the mailbox is no longer there");
 	const struct conn_mailbox *state = conn_selected(worker->conn);
 	/* A mailbox that was renumbered or renamed while it was selected here is not always told so. */
 	bool other = state != NULL &&
-	             ((indexed && !any_validity && state->uidvalidity != uidvalidity) ||
+	             ((indexed && !any_validity && is_displaced(state, uidvalidity, mailboxid)) ||
 	              state->name_len != raw->len ||
 	              memcmp(state->name, raw->str, raw->len) != 0);
 	if (ok && (worker->selected != id || (writable && !worker->selected_writable) ||
@@ -369,7 +384,9 @@ worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validi
 		state = conn_selected(worker->conn);
 	}
 	g_string_free(raw, TRUE);
-	if (ok && indexed && !any_validity && state->uidvalidity != uidvalidity) {
+	bool displaced = ok && indexed && !any_validity && is_displaced(state, uidvalidity, mailboxid);
+	g_free(mailboxid);
+	if (displaced) {
 		g_mutex_lock(&account->lock);
 		struct mbox *mbox = work_mbox(account, id);
 		mbox->dirty = true;

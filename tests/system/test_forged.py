@@ -8,8 +8,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fakeimap import ALL, MODERN, PLAIN, FakeImap  # noqa: E402
 from fakemodel import Message  # noqa: E402
-from follow import WHEN, forged, in_step, inodes, letter, octets_right  # noqa: E402
-from harness import case, check, equal, main, mount, wait_for  # noqa: E402
+from follow import WHEN, forged, in_step, inodes, letter, octets_right, truth  # noqa: E402
+from harness import Proxy, case, check, equal, error_of, main, mount, wait_for  # noqa: E402
 
 LARGE = 3_000_000
 SIZE = 20_000
@@ -218,6 +218,60 @@ def made_anew(t):
         check(1 < compared < 8, 'but not for ever (%s)' % way, compared)
         octets_right(m, server, 'Archive')
         m.stop()
+
+
+@case
+def another_of_the_same_numbers(t):
+    """By its MAILBOXID alone it is another one. What was to be deleted is not deleted there."""
+    for way, capabilities in (('QRESYNC', MODERN), ('CONDSTORE', ALL), ('neither', PLAIN)):
+        for live in (False, True):
+            server = t.add(FakeImap(capabilities + ' OBJECTID'))
+            box = server.add_box('Archive')
+            for n in range(5):
+                box.add(letter(n, SIZE), date=WHEN)
+            box.add(letter(50, LARGE), date=WHEN)
+            proxy = t.add(Proxy(t.path, server.port))
+            name = '%s-%d' % (way, live)
+            m = mount(t, server, ['refresh=1', 'timeout=5', 'cache=%s/c-%s' % (t.path, name)],
+                      proxy=proxy, name='m-' + name, expect=['.*'])
+            names, = in_step(m, server, 'Archive')
+            for uid in (1, 2):
+                equal(m.read('Archive', names[uid]), truth(server, 'Archive')[uid], 'it is read')
+            whole = open(m.p('Archive', names[1]), 'rb')
+            part = open(m.p('Archive', names[6]), 'rb', buffering=0)
+            begun = part.read(1000)
+            proxy.refuse()
+            proxy.cut()
+            for uid in (3, 4):
+                os.unlink(m.p('Archive', names[uid]))
+            if not live:
+                whole.close()
+                part.close()
+                wait_for(lambda: False, 1.5)  # until the intent is on the disk
+                m.kill()
+            with server.lock:
+                server.remove_box('Archive')
+                new = server.add_box('Archive')
+                new.uidvalidity = box.uidvalidity
+                for n in range(10, 14):
+                    new.add(letter(n, SIZE), date=WHEN)
+                new.add(letter(1, SIZE), date=WHEN)
+                new.add(letter(51, LARGE), date=WHEN)
+            proxy.refuse(False)
+            m.start() if not live else None
+            in_step(m, server, 'Archive')
+            octets_right(m, server, 'Archive', what='octets are the new one\'s (%s)' % name)
+            folder = os.open(m.p('Archive'), os.O_RDONLY)
+            check(error_of(os.fsync, folder) is not None, 'fsync tells that nothing was deleted')
+            os.close(folder)
+            equal(len(new.messages), 6, 'nothing is deleted there')
+            if live:
+                equal(whole.read(), letter(0, SIZE), 'the old handles give the old octets')
+                check(letter(50, LARGE).startswith(begun + rest(part)[0]), 'or none')
+                whole.close()
+                part.close()
+            m.stop()
+            equal(len(new.messages), 6, 'nor at the end')
 
 
 main()
