@@ -60,10 +60,9 @@ has_other_id(const struct message_record *record, const struct imap_fetch *fetch
 	return known[0] != '\0' && told != NULL && told[0] != '\0' && strcmp(known, told) != 0;
 }
 
-/* The index has a message under that UID: is it this one? */
-static bool
-is_another(const struct sync *sync, const struct message_record *record,
-           const struct imap_fetch *fetch)
+bool
+sync_is_another(const struct account *account, const struct message_record *record,
+                const struct imap_fetch *fetch)
 {
 	static const unsigned char none[32];
 	unsigned char identity[32];
@@ -74,11 +73,12 @@ is_another(const struct sync *sync, const struct message_record *record,
 		return true;
 	if (fetch->header == NULL || memcmp(record->identity, none, sizeof none) == 0)
 		return false;
-	g_string_truncate(sync->name, 0);
-	sync->account->config.namer.from_header(fetch->header, fetch->header_len,
-	                                        fetch->has_internaldate ? fetch->internaldate
-	                                                                : INT64_MIN,
-	                                        sync->name, identity);
+	GString *name = g_string_new(NULL);
+	account->config.namer.from_header(fetch->header, fetch->header_len,
+	                                  fetch->has_internaldate ? fetch->internaldate
+	                                                          : INT64_MIN,
+	                                  name, identity);
+	g_string_free(name, TRUE);
 	return memcmp(record->identity, identity, sizeof identity) != 0;
 }
 
@@ -87,7 +87,7 @@ take_known(struct sync *sync, const struct message_record *record, struct imap_f
 {
 	bool whole = fetch->has_size && fetch->has_internaldate;
 	if (sync->asking == PLAN_ASK_COMPARE && whole) {
-		if (is_another(sync, record, fetch)) {
+		if (sync_is_another(sync->account, record, fetch)) {
 			sync->differences++;
 			sync->others++;
 			log_warn("mailbox %u: UID %u is another message than before", sync->id,

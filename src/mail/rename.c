@@ -29,6 +29,7 @@ struct known {
 	unsigned like;                  /* enum likeness of the match */
 	GPtrArray *target;              /* components of its new path; the entry's, or of own */
 	bool own_target;
+	bool proven;                    /* it is its match, for sure */
 };
 
 struct search {
@@ -265,6 +266,51 @@ match_all(struct search *search)
 	}
 }
 
+/* It moved along with what it lies below. */
+static bool
+moved_along(struct search *search, const struct known *known)
+{
+	const struct known *up = g_hash_table_lookup(search->by_id, GUINT_TO_POINTER(known->parent));
+	if (up == NULL || up->match == NULL || !up->proven)
+		return false;
+	char *above = joined(known->target, known->target->len - 1);
+	bool along = strcmp(above, up->match->path) == 0 &&
+	             strcmp(last_of(known->target), last_of(known->parts)) == 0;
+	g_free(above);
+	return along;
+}
+
+static gint
+by_path_length(gconstpointer a, gconstpointer b)
+{
+	const struct known *x = *(struct known *const *)a, *y = *(struct known *const *)b;
+	return (x->parts->len > y->parts->len) - (x->parts->len < y->parts->len);
+}
+
+/* What only numbers speak for must have the known messages; parents first. False: the line is
+ * lost. */
+static bool
+prove_all(struct search *search, struct fault *fault)
+{
+	g_ptr_array_sort(search->known, by_path_length);
+	for (guint i = 0; i < search->known->len; i++) {
+		struct known *known = g_ptr_array_index(search->known, i);
+		if (known->match == NULL || known->like == UNLIKE)
+			continue;
+		known->proven = known->like == SAME_ID || moved_along(search, known);
+		if (!known->proven && !proof_same(search->tree, known->id, known->match, &known->proven,
+		                                  fault))
+			return false;
+		if (!known->proven) {
+			log_debug("\"%s\" is like \"%s\" was, but has other messages",
+			          known->match->path, known->path);
+			known->match = NULL;
+			known->target = NULL;
+		}
+	}
+	return true;
+}
+
 /* --- directories above ------------------------------------------------------------------- */
 
 /* A directory without messages, whose sub-mailbox `known` has gone from below it, is what stands
@@ -352,8 +398,10 @@ rename_find(struct tree *tree, struct fault *fault)
 	bool ok = true;
 	if (search.fresh->len > 0 && search.fresh->len <= ASK_MAX && search.identified) {
 		ok = ask_fresh(&search, fault) && ask_suspects(&search, fault);
-		if (ok)
+		if (ok) {
 			match_all(&search);
+			ok = prove_all(&search, fault);
+		}
 	}
 	if (ok)
 		collect(&search);

@@ -73,6 +73,10 @@ void sync_submit(struct sync *sync);
 
 /* --- listen.c --------------------------------------------------------------------------- */
 
+/* The index has a message under that UID: whether this is another one, by what the server tells of
+ * size, date and header fields. */
+bool sync_is_another(const struct account *account, const struct message_record *record,
+                     const struct imap_fetch *fetch);
 /* What it hears goes to the plan and the batches. */
 struct conn_handler sync_handler(struct sync *sync);
 

@@ -498,6 +498,7 @@ tree_run(struct worker *worker, struct fault *fault)
 	struct tree tree;
 	tree_init(&tree, worker);
 	const struct conn_handler handler = { .ctx = &tree, .untagged = on_response };
+	tree.handler = &handler;
 	status_begin(&tree);
 	conn_set_handler(worker->conn, &handler);
 	bool ok = ask_others(&tree, fault) && ask_list(&tree, fault) &&

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the files of the tree of mailboxes share (tree.c, absent.c, rename.c,
- * status.c); nobody else includes this.
+ * proof.c, status.c); nobody else includes this.
  *
  *     tree.c     LIST into the index: what is new
  *     absent.c   what LIST leaves out: what went
  *     rename.c   which of what is new is a mailbox that had another name
+ *     proof.c    whether it is, by its messages
  *     status.c   STATUS: which mailboxes changed, so that only those are opened
  *
  * All of it runs in the one worker that does the tree at a time, but for what is
@@ -49,6 +50,7 @@ struct tree_rename {
 struct tree {
 	struct worker *worker;
 	struct account *account;
+	const struct conn_handler *handler;
 	GPtrArray *entries;    /* struct tree_entry */
 	GHashTable *raws;      /* raw name -> its entry */
 	GHashTable *paths;     /* path -> its first entry; NULL for what is but a parent */
@@ -95,8 +97,9 @@ bool absent_remove(struct tree *tree, struct fault *fault);
 
 /*
  * Finds out which mailboxes that LIST named for the first time are known ones: by MAILBOXID (RFC
- * 8474), else by UIDVALIDITY, UIDNEXT and the number of messages, when the old name no longer
- * stands for it and there is one candidate alone; what lies below a renamed mailbox goes with it.
+ * 8474), else by UIDVALIDITY, UIDNEXT and the number of messages, and by some of these, when the
+ * old name no longer stands for it and there is one candidate alone; what lies below a renamed
+ * mailbox goes with it.
  * Fills tree->renames. Asks the server only where something is new. False: the line is lost.
  */
 bool rename_find(struct tree *tree, struct fault *fault);
@@ -104,6 +107,13 @@ bool rename_find(struct tree *tree, struct fault *fault);
 bool rename_apply(struct cache_txn *txn, struct tree *tree, struct fault *fault);
 /* That was committed: they are looked at again under their new names. */
 void rename_done(struct tree *tree);
+
+/* --- proof.c --------------------------------------------------------------------------- */
+
+/* Whether the entry's messages are those of the mailbox `id` of the index, as far as some tell: their
+ * sizes, dates and header fields. It is selected for that. False: the line is lost. */
+bool proof_same(struct tree *tree, uint32_t id, const struct tree_entry *entry, bool *same_r,
+                struct fault *fault);
 
 /* --- status.c -------------------------------------------------------------------------- */
 

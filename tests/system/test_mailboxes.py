@@ -8,7 +8,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import corpus  # noqa: E402
-from fakeimap import ALL, FakeImap  # noqa: E402
+from fakeimap import ALL, MODERN, PLAIN, FakeImap  # noqa: E402
 from harness import (IMAPFS, Dovecot, case, check, equal, error_of, main, mount, need,  # noqa: E402
                      sh, wait_for)
 
@@ -528,6 +528,52 @@ def renamed_or_not(t):
         wait_for(right, 30, 0.3)
         equal(got, wanted, name + ' shows its own messages')
     equal(server.violations, [], 'nothing dangerous was sent')
+
+
+@case
+def alike_is_not_the_same(t):
+    """A new mailbox that has UIDVALIDITY and counts of one that went: its messages are its own, and
+    what is done to the old ones is not done to them."""
+    for number, capabilities in enumerate((PLAIN, MODERN)):
+        server = t.add(FakeImap(capabilities))
+        old = server.add_box('Old')
+        old.uidvalidity = 1
+        for n in range(5):
+            old.add(letter(n))
+        m = mount(t, server, ['refresh=1', 'delete=expunge'], name='m%d' % number,
+                  home='%s/h%d' % (t.path, number), expect=['.'])
+        names = m.ls('Old')
+        # A comparison takes its time.
+        server.before = lambda _, line: re.match('UID (FETCH.*FLAGS|SEARCH)', line) and time.sleep(1)
+        with server.lock:
+            server.remove_box('Old')
+            new = server.add_box('New')
+            new.uidvalidity = 1
+            for n in range(5):
+                new.add(letter(50 + n))
+        need(came(m, 'New'), 'a new one comes')
+        wrong = []
+
+        def its_own():
+            found = m.ls('New')
+            for name in found:
+                try:
+                    said = m.read('New', name).split()[-1]
+                except OSError:  # it is going
+                    continue
+                if b'_letter-%s_' % said not in name.encode():
+                    wrong.append((name, said))
+            return len(found) == 5 and not set(found) & set(names)
+        # Whatever is there by now.
+        for name in names[:3]:
+            error_of(os.unlink, m.p('New', name))
+        check(wait_for(its_own, 30, 0.1), 'with messages of its own', m.ls('New'))
+        equal(wrong, [], 'no name shows another one\'s octets')
+        check(gone(m, 'Old'), 'the old one goes')
+        equal(len(new.messages), 5, 'none is deleted')
+        equal(server.received('^UID (STORE|EXPUNGE)'), [], 'nor asked to be')
+        m.stop()
+        server.stop()
 
 
 @case
