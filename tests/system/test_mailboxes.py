@@ -108,6 +108,14 @@ def counts(log, what):
     return opened, commands
 
 
+def quiet(log):
+    """Until what was under way is over, and all of it is stale."""
+    def is_quiet():
+        time.sleep(REFRESH + 0.5)
+        return log.count(log.commands(), 'SELECT|EXAMINE') == 0
+    wait_for(is_quiet, 60)
+
+
 def many(t, count, options=(), without=(), opened_most=20):
     server, log = logged(t, without=without)
     names = populate(server, count)
@@ -117,7 +125,7 @@ def many(t, count, options=(), without=(), opened_most=20):
     check(wanted <= set(first), 'all mailboxes are there', sorted(wanted - set(first))[:5])
     equal(sorted({len(first[n]) for n in names}), [2], 'each with its two messages')
     counts(log, 'the first find')
-    time.sleep(REFRESH + 0.5)  # until all of it is stale
+    quiet(log)
     second = walk(m)
     equal(second, first, 'a second find sees the same')
     opened, commands = counts(log, 'the second find')
