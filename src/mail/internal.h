@@ -60,6 +60,7 @@ struct mbox {
 	int64_t refused_ns;  /* boottime when it could not be watched, 0: never */
 	int64_t suspect_ns;  /* boottime when a sync had found what was not told, or 0 */
 	bool accused;        /* it was not told in time; is the line to blame? */
+	bool unsettled;      /* the last sync found changes, of which there may be more untold */
 
 	int unwritten;       /* a batch of the present sync could not be written; atomic */
 	uint64_t step;       /* batches that became visible */

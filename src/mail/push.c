@@ -28,6 +28,8 @@
 #define HOP_NS (2 * CLOCK_SEC)
 /* A mailbox that could not be watched is tried again after so long. */
 #define REFUSED_NS (600 * CLOCK_SEC)
+/* Where NOTIFY told of a change the mailbox is synced again so much later, until nothing is new. */
+#define SETTLE_NS (2 * CLOCK_SEC)
 #define SLEPT_NS CLOCK_SEC
 /* A line on which nothing was heard for so long may be dead. */
 #define SILENCE_NS (60 * CLOCK_SEC)
@@ -224,6 +226,8 @@ push_synced(struct account *account, struct mbox *mbox, int64_t previous_ns, boo
 {
 	const struct push *push = &account->push;
 	set_watched(mbox);
+	mbox->unsettled = changed && mbox->covered_by != NULL &&
+	                  mbox->covered_by->standing == WATCH_ALL;
 	if (!changed || mbox->covered_by == NULL || previous_ns == 0)
 		return;
 	if (mbox->heard_ns >= previous_ns)
@@ -273,6 +277,13 @@ static bool
 in_use(const struct mbox *mbox, int64_t now)
 {
 	return mbox->used_ns != 0 && now - mbox->used_ns < IN_USE_NS;
+}
+
+bool
+push_settle_due(const struct mbox *mbox, int64_t now)
+{
+	return mbox->unsettled && mbox->complete && !mbox->gone && mbox->failed_ns <= mbox->synced_ns &&
+	       now - mbox->synced_ns >= SETTLE_NS;
 }
 
 int64_t

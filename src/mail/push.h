@@ -22,6 +22,9 @@
  * delivered behind its back only when somebody opened the mailbox). After two strikes, or six of the
  * others, without a proof in between, the capability is banned for the host: NOTIFY gives way to
  * IDLE, that to polling.
+ *
+ * Of a burst of changes NOTIFY may leave out the last (Dovecot does): where it told of something,
+ * the mailbox is synced until nothing is new.
  */
 #ifndef MAIL_PUSH_H
 #define MAIL_PUSH_H
@@ -75,6 +78,8 @@ void push_own_change(struct account *account);
 void push_synced(struct account *account, struct mbox *mbox, int64_t previous_ns, bool changed);
 /* How many connections workers may have. */
 unsigned push_worker_max(const struct account *account);
+/* It is to be synced again since NOTIFY may not have told of all that changed. */
+bool push_settle_due(const struct mbox *mbox, int64_t now);
 /* So many ns after its last sync the mailbox is to be synced again, unasked; 0: never. */
 int64_t push_poll_ns(const struct account *account, const struct mbox *mbox, int64_t now);
 

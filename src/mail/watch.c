@@ -46,7 +46,9 @@ poll_mailboxes(struct account *account, int64_t now)
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
 		struct mbox *mbox = value;
 		int64_t interval = push_poll_ns(account, mbox, now);
-		if (interval > 0 && now - MAX(mbox->synced_ns, mbox->failed_ns) >= interval)
+		if (push_settle_due(mbox, now)) /* STATUS may know no more than NOTIFY does */
+			work_want_sync(account, mbox);
+		else if (interval > 0 && now - MAX(mbox->synced_ns, mbox->failed_ns) >= interval)
 			tree_want_look(account, mbox, false);
 	}
 }

@@ -147,6 +147,7 @@ class Push:
             return
         self.notify = events
         self.notified = {}
+        self.told = getattr(self, 'told', set())
         for box in server.boxes.values():
             self.notified[box] = self._state(box)
             if status and self._events(box) & {'MESSAGENEW', 'MESSAGEEXPUNGE', 'FLAGCHANGE'} \
@@ -193,6 +194,9 @@ class Push:
             if new == old:
                 continue
             self.notified[box] = new
+            if server.notify == 'once' and box in self.told:
+                continue
+            self.told.add(box)
             self._tell(box, old, new)
         if server.notify == 'overflow' and len(self.out) > before:
             del self.out[before:]

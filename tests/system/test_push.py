@@ -328,6 +328,16 @@ def mute_notify_gives_way_to_idle(t):
 
 
 @case
+def notify_that_leaves_out_the_last(t):
+    server = t.add(fake(MODERN, notify='once'))
+    m = mount(t, server, NEVER, debug=True)
+    equal(len(eml(m.ls('INBOX'))), 1, 'INBOX is listed')
+    need(wait_for(lambda: server.received('NOTIFY'), WAIT), 'NOTIFY was asked for')
+    for number in (100, 101, 102):
+        arrives(m, server, number)
+
+
+@case
 def idle_that_never_begins(t):
     server = t.add(fake(ALL, idle='no-plus'))
     m = mount(t, server, ['refresh=1', 'timeout=2'], debug=True)
