@@ -115,6 +115,10 @@ notifier_event(struct notifier *notifier, const struct account_event *event)
 	case EVENT_LISTING:
 		dir_get(notifier, event->dir_ino)->listing = true;
 		break;
+	case EVENT_ENTRIES:
+		dir_get(notifier, event->dir_ino)->listing = true;
+		dir_get(notifier, event->dir_ino)->overflow = true;
+		break;
 	case EVENT_MESSAGE_ATTR:
 		add_attr(notifier, event);
 		break;

@@ -45,13 +45,14 @@ enum account_event_kind {
 	EVENT_MAILBOX_NEW,
 	EVENT_MAILBOX_GONE,
 	EVENT_LISTING,        /* the listing of the directory changed, entries unnamed */
+	EVENT_ENTRIES,        /* so many of its entries changed that none is named */
 };
 
 /* Something changed in the index, and has been committed. */
 struct account_event {
 	enum account_event_kind kind;
 	uint64_t dir_ino;
-	uint64_t ino;     /* 0 with EVENT_LISTING */
+	uint64_t ino;     /* 0 with EVENT_LISTING and EVENT_ENTRIES */
 	const char *name; /* valid during the call only; NULL where unknown */
 };
 

@@ -31,6 +31,7 @@
 
 #define DIGEST 32u
 #define STEP   500u /* messages in a transaction, or in a view */
+#define TELL_MAX 5000u /* names told one by one */
 
 /* Old and new are one. */
 struct pair {
@@ -38,10 +39,11 @@ struct pair {
 	bool probable; /* nothing of its header section could be compared */
 };
 
-/* What the kernel may still know. */
+/* A name that the kernel may know as something else: that leads nowhere now, or to something new. */
 struct gone {
 	uint64_t ino;
 	char *name;
+	bool is_new;
 };
 
 void
@@ -58,8 +60,22 @@ struct renumber {
 	bool by_header;         /* the header sections are there */
 	struct seqset *verify;  /* UIDs of the new ones whose header sections are needed */
 	GArray *pairs;
-	unsigned carried;
+	GPtrArray *gone;
+	unsigned carried, lost;
 };
+
+/* One more than are told says that there are more. A task that is run twice may note it twice. */
+static void
+note(const struct renumber *renumber, uint64_t ino, const char *name, bool is_new)
+{
+	if (renumber->gone->len > TELL_MAX)
+		return;
+	struct gone *gone = g_new(struct gone, 1);
+	gone->ino = ino;
+	gone->name = g_strdup(name);
+	gone->is_new = is_new;
+	g_ptr_array_add(renumber->gone, gone);
+}
 
 /* --- who is alike ------------------------------------------------------------------------ */
 
@@ -223,6 +239,7 @@ carry(struct cache_txn *txn, const struct renumber *renumber, const struct pair 
 		old.body = body;
 		old.state = (old.state | MESSAGE_PROBABLE) & ~(uint32_t)MESSAGE_SIZE_TRUE;
 	}
+	bool was_listed = ok && message_listed(&old);
 	bool proven_size = ok && (old.state & MESSAGE_SIZE_TRUE) != 0;
 	old.space = renumber->new_space;
 	old.told = new.told;
@@ -231,6 +248,8 @@ carry(struct cache_txn *txn, const struct renumber *renumber, const struct pair 
 	old.size = proven_size ? old.size : new.size;
 	old.uid = new.uid;
 	old.flags = new.flags;
+	if (ok && was_listed != message_listed(&old))
+		note(renumber, old.ino, old.name, !was_listed);
 	old.modseq = new.modseq;
 	old.keywords = keywords;
 	old.keywords_len = strlen(keywords);
@@ -324,14 +343,11 @@ static bool
 note_gone(struct renumber *renumber, struct cache_view *view, const struct message_record *record,
           void *data)
 {
-	(void)renumber;
 	(void)view;
-	if (message_listed(record)) {
-		struct gone *gone = g_new(struct gone, 1);
-		gone->ino = record->ino;
-		gone->name = g_strdup(record->name);
-		g_ptr_array_add(data, gone);
-	}
+	(void)data;
+	renumber->lost++;
+	if (message_listed(record))
+		note(renumber, record->ino, record->name, false);
 	return true;
 }
 
@@ -388,6 +404,8 @@ settle_one(struct cache_txn *txn, struct renumber *renumber, struct message_reco
 	if (identity.prior != 0)
 		record->state |= MESSAGE_PROBABLE;
 	g_string_free(identity.name, TRUE);
+	if (ok && message_listed(record))
+		note(renumber, ino, record->name, true);
 	return ok && txn_message_put(txn, renumber->sync->id, record, fault);
 }
 
@@ -471,7 +489,7 @@ bool
 renumber_run(struct sync *sync, GPtrArray *gone, struct fault *fault)
 {
 	struct renumber renumber = { .sync = sync, .old_space = sync->known_space,
-		                     .new_space = sync->space };
+		                     .new_space = sync->space, .gone = gone };
 	renumber.verify = seqset_new();
 	renumber.pairs = g_array_new(FALSE, FALSE, sizeof(struct pair));
 	sync_submit(sync);
@@ -482,10 +500,10 @@ renumber_run(struct sync *sync, GPtrArray *gone, struct fault *fault)
 		ok = fetch_headers(&renumber, fault) && walk(&renumber, match_one, NULL) &&
 		     carry_all(&renumber, fault);
 	}
-	ok = ok && step_through(&renumber, settle_run, fault) && walk(&renumber, note_gone, gone);
+	ok = ok && step_through(&renumber, settle_run, fault) && walk(&renumber, note_gone, NULL);
 	if (ok)
 		log_info("mailbox %u was renumbered: %u messages recognised, %u not", sync->id,
-		         renumber.carried, gone->len);
+		         renumber.carried, renumber.lost);
 	if (sync->digests != NULL)
 		g_hash_table_destroy(sync->digests);
 	sync->digests = NULL;
@@ -502,9 +520,14 @@ renumber_tell(struct sync *sync, const GPtrArray *gone)
 	bool known = cache_mailbox_get(view, sync->id, &mailbox);
 	uint64_t dir_ino = known ? mailbox.ino : 0;
 	cache_view_end(view);
+	if (known && gone->len > TELL_MAX) {
+		account_emit(sync->account, EVENT_ENTRIES, dir_ino, 0, NULL);
+		known = false;
+	}
 	for (guint i = 0; known && i < gone->len; i++) {
 		const struct gone *one = g_ptr_array_index(gone, i);
-		account_emit(sync->account, EVENT_MESSAGE_GONE, dir_ino, one->ino, one->name);
+		if (!one->is_new)
+			account_emit(sync->account, EVENT_MESSAGE_GONE, dir_ino, one->ino, one->name);
 		account_emit(sync->account, EVENT_MESSAGE_NEW, dir_ino, one->ino, one->name);
 	}
 }

@@ -119,11 +119,11 @@ bool relatives_look_all(struct sync *sync, struct fault *fault);
 /* --- renumber.c ------------------------------------------------------------------------- */
 
 /* The new space is listed completely: who of the old one is who. Names, inode numbers and bodies
- * are carried over. gone: filled with what the old one had and the new one has not. */
+ * are carried over. gone: filled with the names that mean something else now. */
 bool renumber_run(struct sync *sync, GPtrArray *gone, struct fault *fault);
 /* A FETCH response with a whole header section. */
 void renumber_header(struct sync *sync, const struct imap_fetch *fetch);
-/* After the switch: tells who looks what is no longer there. */
+/* After the switch: tells who looks which names those are. */
 void renumber_tell(struct sync *sync, const GPtrArray *gone);
 void renumber_free_gone(gpointer gone);
 

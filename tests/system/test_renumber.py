@@ -398,6 +398,32 @@ def pending_work_is_not_sent(t):
 
 
 @case
+def names_in_the_kernel(t):
+    """The kernel keeps names of a mailbox that is watched, and that there is no such name, for
+    long: it is told."""
+    for count in (5, 6000):
+        server = t.add(FakeImap(MODERN))
+        box = server.box('INBOX')
+        fleeting = box.add(letter(99_999, 900), date=WHEN)
+        messages = [box.add(letter(n, 900), date=WHEN + n) for n in range(count)]
+        m = fresh(t, str(count), server, expect=['.*'])
+        names, = in_step(m, server, 'INBOX')
+        name, marked = names[fleeting.uid], names[messages[1].uid]
+        box.expunge([fleeting.uid])
+        in_step(m, server, 'INBOX')
+        wait_for(lambda: False, 1.5)  # until a watcher is believed
+        equal((os.path.exists(m.p('INBOX', name)), os.path.exists(m.p('INBOX', marked))),
+              (False, True), 'as the kernel knows it')
+        messages[1].flags.add('\\Deleted')
+        new = [letter(20_000 + n, 900) for n in range(count)]
+        box.renumber(1, messages[:4] + [fleeting] + new, 'code')
+        check(wait_for(lambda: os.path.exists(m.p('INBOX', name)), 60, 0.2), 'a new name is found')
+        check(wait_for(lambda: not os.path.exists(m.p('INBOX', marked)), 60, 0.2),
+              'what is marked as deleted is not')
+        m.stop()
+
+
+@case
 def refused_in_the_middle(t):
     """A deletion is refused while the new generation is built, and has the message already."""
     server = t.add(FakeImap(ALL))

@@ -92,7 +92,10 @@ class Storm:
                 if rand.random() < 0.5:  # it comes with the new generation
                     self.server.box(other).messages.remove(new)
                     order.insert(rand.randint(0, len(order)), new)
-                box.renumber(rand.choice((1, 2, 500)), order, rand.choice(('code', 'bye', None)))
+                # Nobody is left inside with the old UIDs, and not told.
+                tell = rand.choice(('code', 'bye', None))
+                box.renumber(rand.choice((1, 2, 500)), order, tell)
+                self.server.drop_all() if tell is None else None
             self.note()
 
     # What readers do.
