@@ -2,66 +2,15 @@
 /* The planner: see plan.h. */
 #include "config.h"
 
-#include "mail/plan.h"
+#include "mail/plan-internal.h"
 
 #include <glib.h>
 
 /* Without CONDSTORE: so many of the latest messages have their flags fetched each time. */
 #define RECENT_MAX 500u
-/* A list of UIDs during which messages went is asked for again so often. */
-#define LISTS_MAX 3u
 
-static const enum imap_flag searched[] = { IMAP_FLAG_SEEN, IMAP_FLAG_ANSWERED, IMAP_FLAG_FLAGGED,
-	                                   IMAP_FLAG_DELETED, IMAP_FLAG_DRAFT };
-#define SEARCHED G_N_ELEMENTS(searched)
-
-enum stage {
-	STAGE_CHANGES,
-	STAGE_ARRIVALS,
-	STAGE_SUM,      /* is known + new - vanished what the server has? */
-	STAGE_NOOP,
-	STAGE_UIDS,
-	STAGE_EMPTY,    /* all is gone: is that so? */
-	STAGE_GONE,     /* some are: is that so? */
-	STAGE_NEW,
-	STAGE_SEARCH,
-	STAGE_FLAGS,
-	STAGE_COMPARE,
-	STAGE_DONE,
-};
-
-struct plan {
-	struct plan_known known;
-	unsigned can;
-	struct plan_state state;
-	enum stage stage;
-	struct seqset *fresh;    /* not known, and there */
-	struct seqset *got;      /* of those: with all items */
-	struct seqset *told;     /* said to have vanished */
-	struct seqset *vanished; /* known, and gone */
-	struct seqset *seen;     /* heard of in any way, and not said to have vanished since */
-	struct seqset *found;    /* by the question under way */
-	struct seqset *set;      /* of the question under way */
-	struct seqset *doubtful; /* known messages whose flags may be others */
-	bool delta;              /* the SELECT carried QRESYNC */
-	bool unreadable;         /* something in the present answer */
-	bool heard;              /* a FETCH or VANISHED at all */
-	bool listing;            /* FETCH responses are members of `found` */
-	bool wholly;             /* all flags are to be looked at */
-	bool summed;             /* what is gone is settled */
-	bool doubtful_list;      /* only the list of UIDs can say what is there */
-	bool unchanged, certain, mismatch, noop_done, listed_uids, recount, compared;
-	bool expunged;           /* messages went, which ones was not told */
-	bool doubt;              /* a sum was right, but not all that is known is there, or not all
-	                          * that is there is known */
-	bool shrunk;             /* messages went while the present question was answered */
-	unsigned way, search, lists;
-	uint32_t exists, found_count;
-	bool has_count;
-	uint32_t last_uid;       /* the greatest UID heard of */
-	/* Without CONDSTORE: which known messages have, or lack, each searched flag. */
-	struct seqset *flagged[SEARCHED];
-	bool lacking[SEARCHED];
+static const enum imap_flag searched[PLAN_SEARCHED] = {
+	IMAP_FLAG_SEEN, IMAP_FLAG_ANSWERED, IMAP_FLAG_FLAGGED, IMAP_FLAG_DELETED, IMAP_FLAG_DRAFT,
 };
 
 struct plan *
@@ -97,7 +46,7 @@ plan_free(struct plan **plan)
 	seqset_free(&p->found);
 	seqset_free(&p->set);
 	seqset_free(&p->doubtful);
-	for (unsigned i = 0; i < SEARCHED; i++)
+	for (unsigned i = 0; i < PLAN_SEARCHED; i++)
 		seqset_free(&p->flagged[i]);
 	g_free(p);
 	*plan = NULL;
@@ -111,86 +60,10 @@ plan_qresync(const struct plan *plan)
 	return usable ? known->highestmodseq : 0;
 }
 
-/* --- what the server says ------------------------------------------------------------------ */
-
-enum plan_meaning
-plan_fetch(struct plan *plan, uint32_t uid, bool known)
-{
-	plan->heard = true;
-	if (uid == 0)
-		return PLAN_NOTHING; /* flags of a message that has no name here */
-	plan->last_uid = MAX(plan->last_uid, uid);
-	if (plan->listing)
-		seqset_add(plan->found, uid);
-	else if (!plan->summed)
-		seqset_add(plan->seen, uid);
-	/* It was taken for gone, and is there: the list was wrong. */
-	if (plan->summed && seqset_contains(plan->vanished, uid)) {
-		seqset_remove(plan->vanished, uid);
-		plan->doubt = true;
-	}
-	if (known)
-		return PLAN_FLAGS;
-	/* It was known when it was listed, and was deleted here since. */
-	if (plan->stage == STAGE_COMPARE && seqset_contains(plan->set, uid) &&
-	    !seqset_contains(plan->fresh, uid))
-		return PLAN_NOTHING;
-	seqset_add(plan->fresh, uid);
-	return PLAN_NEW;
-}
-
-void
-plan_got(struct plan *plan, uint32_t uid)
-{
-	seqset_add(plan->got, uid);
-}
-
-void
-plan_vanished(struct plan *plan, const struct seqset *uids)
-{
-	plan->heard = plan->shrunk = true;
-	seqset_subtract(plan->seen, uids);
-	/* Later ones are told again by the next sync, which begins at this one's SELECT. */
-	if (!plan->summed) {
-		seqset_unite(plan->told, uids);
-		return;
-	}
-	seqset_subtract(plan->fresh, uids);
-	/* No answer is awaited of what is gone. */
-	if (plan->stage == STAGE_FLAGS || plan->stage == STAGE_COMPARE)
-		seqset_unite(plan->found, uids);
-}
-
-void
-plan_expunged(struct plan *plan)
-{
-	plan->shrunk = plan->expunged = true;
-}
-
-void
-plan_found(struct plan *plan, const struct seqset *uids)
-{
-	seqset_unite(plan->found, uids);
-}
-
-void
-plan_found_count(struct plan *plan, uint32_t messages)
-{
-	plan->has_count = true;
-	plan->found_count = messages;
-}
-
-void
-plan_unreadable(struct plan *plan)
-{
-	plan->unreadable = true;
-}
-
 /* --- sums ---------------------------------------------------------------------------------- */
 
-/* All that is known. */
-static struct seqset *
-known_uids(const struct plan *plan)
+struct seqset *
+plan_known_uids(const struct plan *plan)
 {
 	struct seqset *set = seqset_new();
 	uint32_t uid = 0;
@@ -230,30 +103,6 @@ is_much(const struct plan *plan)
 	uint64_t vanished = seqset_count(plan->vanished);
 	return vanished > 0 &&
 	       (plan->exists == 0 || (vanished > 10 && vanished > plan->known.count / 2));
-}
-
-/* The list of UIDs is complete: it decides what is there. */
-static void
-settle_uids(struct plan *plan)
-{
-	struct seqset *known = known_uids(plan);
-	plan->recount |= plan->known.listed && plan->known.count != seqset_count(known);
-	plan->known.count = (uint32_t)seqset_count(known);
-	seqset_clear(plan->fresh);
-	seqset_unite(plan->fresh, plan->found);
-	seqset_subtract(plan->fresh, known);
-	seqset_clear(plan->vanished);
-	if (plan->certain) {
-		seqset_unite(plan->vanished, known);
-		seqset_subtract(plan->vanished, plan->found);
-		/* One that this sync has met goes when the next one does not meet it either. */
-		uint64_t count = seqset_count(plan->vanished);
-		seqset_subtract(plan->vanished, plan->seen);
-		plan->doubt |= seqset_count(plan->vanished) != count;
-	}
-	plan->last_uid = MAX(plan->last_uid, seqset_last(plan->found));
-	plan->listed_uids = plan->summed = true;
-	seqset_free(&known);
 }
 
 /* --- the stages ---------------------------------------------------------------------------- */
@@ -360,7 +209,7 @@ ask_uids(struct plan *plan, struct plan_question *question)
 {
 	seqset_clear(plan->found);
 	if (plan->exists == 0 && plan->way == 0) {
-		settle_uids(plan);
+		plan_settle_uids(plan);
 		plan->stage = STAGE_EMPTY;
 		return false;
 	}
@@ -422,17 +271,17 @@ ask_new(struct plan *plan, struct plan_question *question)
 static void
 know_flags(struct plan *plan)
 {
-	struct seqset *without[SEARCHED];
+	struct seqset *without[PLAN_SEARCHED];
 	uint32_t uid = 0;
 	unsigned flags;
-	for (unsigned i = 0; i < SEARCHED; i++) {
+	for (unsigned i = 0; i < PLAN_SEARCHED; i++) {
 		plan->flagged[i] = seqset_new();
 		without[i] = seqset_new();
 	}
 	while ((uid = plan->known.next(plan->known.ctx, uid, &flags)) != 0)
-		for (unsigned i = 0; i < SEARCHED; i++)
+		for (unsigned i = 0; i < PLAN_SEARCHED; i++)
 			seqset_add((flags & searched[i]) != 0 ? plan->flagged[i] : without[i], uid);
-	for (unsigned i = 0; i < SEARCHED; i++) {
+	for (unsigned i = 0; i < PLAN_SEARCHED; i++) {
 		plan->lacking[i] = seqset_count(without[i]) < seqset_count(plan->flagged[i]);
 		struct seqset *larger = plan->lacking[i] ? plan->flagged[i] : without[i];
 		if (plan->lacking[i])
@@ -446,7 +295,7 @@ ask_search(struct plan *plan, struct plan_question *question)
 {
 	bool needed = plan->known.listed && plan->known.count > 0 && !plan->wholly &&
 	              plan->state.highestmodseq == 0;
-	if (!needed || plan->search == SEARCHED) {
+	if (!needed || plan->search == PLAN_SEARCHED) {
 		plan->stage = STAGE_FLAGS;
 		return false;
 	}
@@ -459,26 +308,11 @@ ask_search(struct plan *plan, struct plan_question *question)
 	return true;
 }
 
-/* Known messages that have the flag and were not found, or were found and don't. */
-static void
-take_search(struct plan *plan)
-{
-	struct seqset *known = plan->flagged[plan->search];
-	struct seqset *here = seqset_copy(plan->found);
-	seqset_subtract(here, known);
-	seqset_unite(plan->doubtful, here);
-	seqset_clear(here);
-	seqset_unite(here, known);
-	seqset_subtract(here, plan->found);
-	seqset_unite(plan->doubtful, here);
-	seqset_free(&here);
-}
-
 /* The last ones that are known. */
 static void
 add_recent(struct plan *plan)
 {
-	struct seqset *known = known_uids(plan);
+	struct seqset *known = plan_known_uids(plan);
 	uint64_t skip = seqset_count(known);
 	skip = skip > RECENT_MAX ? skip - RECENT_MAX : 0;
 	size_t count;
@@ -506,7 +340,7 @@ ask_flags(struct plan *plan, struct plan_question *question)
 {
 	if (plan->wholly) {
 		seqset_free(&plan->doubtful);
-		plan->doubtful = known_uids(plan);
+		plan->doubtful = plan_known_uids(plan);
 	} else if (plan->search > 0) {
 		add_recent(plan);
 	}
@@ -588,120 +422,6 @@ plan_next(struct plan *plan, uint32_t exists, struct plan_question *question_r)
 		}
 		if (ask)
 			return true;
-	}
-}
-
-/* What a sync that was cut has added lies in the range of arrivals: did its flags come? Returns
- * whether all of it is there. */
-static bool
-doubt_unheard(struct plan *plan)
-{
-	uint32_t uid = MAX(plan->known.uidnext, 1) - 1;
-	bool all = true;
-	while ((uid = plan->known.next(plan->known.ctx, uid, NULL)) != 0)
-		if (!seqset_contains(plan->found, uid)) {
-			all = false;
-			seqset_add(plan->doubtful, uid);
-		}
-	return all;
-}
-
-/* A list of UIDs has none that should be known and is not, and all that was met before. */
-static bool
-is_credible(const struct plan *plan)
-{
-	struct seqset *known = known_uids(plan), *odd = seqset_copy(plan->found);
-	seqset_subtract(odd, known);
-	bool credible = !plan->known.listed || seqset_is_empty(odd) ||
-	                seqset_first(odd) >= plan->known.uidnext;
-	seqset_clear(odd);
-	seqset_unite(odd, plan->seen);
-	seqset_subtract(odd, plan->found);
-	credible &= plan->expunged || seqset_is_empty(odd);
-	seqset_free(&known);
-	seqset_free(&odd);
-	return credible;
-}
-
-/* A list of UIDs: believed if it has as many members as the mailbox has messages. If some went
- * meanwhile, it may be one that lacks others and has just as many. */
-static void
-answered_uids(struct plan *plan, bool ok)
-{
-	bool matches = ok && !plan->unreadable && seqset_count(plan->found) == plan->exists &&
-	               (plan->way == 2 || is_credible(plan));
-	seqset_unite(plan->seen, plan->found);
-	plan->certain = matches && !plan->shrunk;
-	if (!plan->certain && plan->shrunk && ++plan->lists < LISTS_MAX)
-		return;
-	if (!plan->certain && plan->way < 2) {
-		plan->way++;
-		return;
-	}
-	settle_uids(plan);
-	plan->stage = STAGE_EMPTY;
-}
-
-void
-plan_answered(struct plan *plan, uint32_t exists, bool ok)
-{
-	bool good = ok && !plan->unreadable;
-	plan->exists = exists;
-	switch (plan->stage) {
-	case STAGE_CHANGES:
-		/* Without the changes all flags must be looked at. */
-		plan->wholly |= !good;
-		plan->stage = plan->doubtful_list ? STAGE_UIDS : STAGE_ARRIVALS;
-		break;
-	case STAGE_ARRIVALS:
-		seqset_unite(plan->seen, plan->found);
-		/* A sum that seems right proves nothing then. */
-		plan->stage = doubt_unheard(plan) && good ? STAGE_SUM : STAGE_UIDS;
-		break;
-	case STAGE_NOOP:
-		plan->noop_done = true;
-		plan->stage = STAGE_SUM;
-		break;
-	case STAGE_UIDS:
-		answered_uids(plan, ok);
-		break;
-	case STAGE_EMPTY:
-		plan->certain = good && plan->has_count && plan->found_count == 0;
-		if (!plan->certain)
-			seqset_clear(plan->vanished);
-		plan->stage = STAGE_NEW;
-		break;
-	case STAGE_GONE:
-		plan->stage = STAGE_NEW;
-		break;
-	case STAGE_NEW:
-		plan->stage = STAGE_SEARCH;
-		break;
-	case STAGE_SEARCH:
-		if (good)
-			take_search(plan);
-		plan->search++;
-		break;
-	case STAGE_FLAGS:
-		/* Flags that were not had must be looked at next time. */
-		seqset_subtract(plan->doubtful, plan->found);
-		plan->doubt |= good && !seqset_is_empty(plan->doubtful);
-		if (!good || plan->doubt)
-			plan->state.highestmodseq = 0;
-		plan->stage = STAGE_DONE;
-		break;
-	case STAGE_COMPARE:
-		/* What can't be had today is no reason to ask for everything again at once. */
-		plan->compared = true;
-		seqset_subtract(plan->set, plan->found);
-		plan->doubt |= good && !seqset_is_empty(plan->set);
-		if (!good || plan->doubt)
-			plan->state.highestmodseq = 0;
-		plan->stage = STAGE_DONE;
-		break;
-	case STAGE_SUM:
-	case STAGE_DONE:
-		break;
 	}
 }
 
