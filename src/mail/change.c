@@ -107,6 +107,7 @@ record_change(struct account *account, const struct journal_record *record)
 	learn_message(account, change);
 	g_mutex_lock(&account->lock);
 	change->record.seq = ++account->journal_seq;
+	change->meant_ns = account->connected > 0 ? clock_boot_ns() : 0;
 	struct mbox *mbox = work_mbox(account, record->mailbox);
 	g_queue_push_tail(&mbox->changes, change);
 	struct recorded *recorded = g_new0(struct recorded, 1);

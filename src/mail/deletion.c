@@ -8,16 +8,38 @@
  *
  * Never sent: EXPUNGE without UIDs and CLOSE, which take other clients' marked messages too. An
  * answer that was lost is made up for by looking: which messages are still there, and which have a
- * copy in the trash that was not there before.
+ * copy in the trash that was not there before. What waited for a line is looked at first: whether
+ * the UID still names the message that was meant (RFC 4549).
  */
 #include "config.h"
 
 #include <string.h>
 
 #include "base/log.h"
+#include "mail/sync.h"
 #include "mail/trash.h"
 
 /* --- listening --------------------------------------------------------------------------- */
+
+/* What the server has under a UID that waited. */
+static void
+check_message(struct deletion *deletion, const struct imap_fetch *fetch)
+{
+	struct message_record record;
+	uint32_t mailbox;
+	struct cache_view *view = cache_view_begin(deletion->account->cache);
+	for (guint i = 0; i < deletion->changes->len; i++) {
+		struct change *change = g_ptr_array_index(deletion->changes, i);
+		if (change->outcome != CHANGE_PENDING || change->record.uid != fetch->uid ||
+		    !cache_message_by_ino(view, change->record.ino, &mailbox, &record) ||
+		    !sync_is_another(deletion->account, &record, fetch))
+			continue;
+		change->outcome = CHANGE_REFUSED;
+		fault_set(&change->fault, FAULT_GONE, "UID %u names another message by now",
+		          fetch->uid);
+	}
+	cache_view_end(view);
+}
 
 static void
 on_untagged(void *ctx, const struct imap_response *response)
@@ -43,8 +65,12 @@ on_untagged(void *ctx, const struct imap_response *response)
 		}
 		break;
 	case IMAP_TYPE_FETCH:
-		if (deletion->looking && imap_fetch_decode(response, &fetch) &&
-		    fetch.uid >= deletion->look_from && fetch.header != NULL)
+		if ((!deletion->looking && !deletion->checking) ||
+		    !imap_fetch_decode(response, &fetch))
+			break;
+		if (deletion->checking && fetch.uid != 0)
+			check_message(deletion, &fetch);
+		else if (fetch.uid >= deletion->look_from && fetch.header != NULL)
 			trash_match_copy(deletion, &fetch);
 		break;
 	default:
@@ -264,6 +290,42 @@ delete_by_policy(struct deletion *deletion, enum delete_policy policy, struct fa
 	return trash_copy(deletion, fault);
 }
 
+/* Recorded while there was no line, or before one was lost. */
+static bool
+any_waited(const struct deletion *deletion)
+{
+	bool waited = false;
+	g_mutex_lock(&deletion->account->lock);
+	for (guint i = 0; i < deletion->changes->len; i++) {
+		const struct change *change = g_ptr_array_index(deletion->changes, i);
+		waited |= change->meant_ns <= deletion->account->broke_ns;
+	}
+	g_mutex_unlock(&deletion->account->lock);
+	return waited;
+}
+
+/* Servers that give a UID twice under one UIDVALIDITY would have another message deleted. */
+static bool
+check_waited(struct deletion *deletion, bool *left_r, struct fault *fault)
+{
+	struct conn_reply reply = { 0 };
+	struct seqset *set = deletion_pending(deletion, false);
+	bool ok = true;
+	if (!seqset_is_empty(set)) {
+		struct imap_command *command = deletion_command(deletion, "UID FETCH", set);
+		imap_command_raw(command, SYNC_KNOWN_ITEMS);
+		deletion->checking = true;
+		ok = conn_run(deletion->conn, command, &reply, fault);
+		deletion->checking = false;
+		conn_reply_clear(&reply);
+	}
+	seqset_free(&set);
+	set = deletion_pending(deletion, false);
+	*left_r = !seqset_is_empty(set);
+	seqset_free(&set);
+	return ok;
+}
+
 static bool
 begin(struct deletion *deletion, bool *go_on_r, struct fault *fault)
 {
@@ -293,8 +355,10 @@ begin(struct deletion *deletion, bool *go_on_r, struct fault *fault)
 		refuse_all(deletion, &refusal);
 	} else {
 		*go_on_r = true;
-		if (any_sent(deletion))
-			return deletion_drop_gone(deletion, go_on_r, fault);
+		if (any_sent(deletion) && !deletion_drop_gone(deletion, go_on_r, fault))
+			return false;
+		if (*go_on_r && any_waited(deletion))
+			return check_waited(deletion, go_on_r, fault);
 	}
 	return true;
 }

@@ -21,6 +21,7 @@ struct change {
 	struct journal_record record;
 	enum change_outcome outcome;
 	bool sent;              /* a command may have been carried out without an answer */
+	int64_t meant_ns;       /* boottime when it was recorded; 0: before the start, or offline */
 	bool copied;            /* its copy was seen in the trash */
 	uint32_t target_uid;
 	/* REMOVED: where COPYUID says it is now; place_uid 0: not told. */

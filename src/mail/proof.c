@@ -62,8 +62,7 @@ fetch_sample(struct conn *conn, const struct seqset *sample, bool *ok_r, struct 
 	struct imap_command *command = conn_command(conn, "UID FETCH");
 	seqset_format(sample, set);
 	imap_command_set(command, set->str);
-	imap_command_raw(command, "(UID INTERNALDATE RFC822.SIZE "
-	                          "BODY.PEEK[HEADER.FIELDS (DATE FROM SUBJECT MESSAGE-ID)])");
+	imap_command_raw(command, SYNC_KNOWN_ITEMS);
 	bool alive = conn_run(conn, command, &reply, fault);
 	*ok_r = alive && reply.status == IMAP_STATUS_OK;
 	conn_reply_clear(&reply);

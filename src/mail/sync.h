@@ -74,7 +74,9 @@ void sync_submit(struct sync *sync);
 /* --- listen.c --------------------------------------------------------------------------- */
 
 /* The index has a message under that UID: whether this is another one, by what the server tells of
- * size, date and header fields. */
+ * size, date and header fields, which these items are. */
+#define SYNC_KNOWN_ITEMS "(UID INTERNALDATE RFC822.SIZE " \
+	"BODY.PEEK[HEADER.FIELDS (DATE FROM SUBJECT MESSAGE-ID)])"
 bool sync_is_another(const struct account *account, const struct message_record *record,
                      const struct imap_fetch *fetch);
 /* What it hears goes to the plan and the batches. */

@@ -23,6 +23,7 @@ struct deletion {
 	bool has_status;
 	uint64_t status_uidvalidity;
 	uint32_t status_uidnext;
+	bool checking;        /* FETCH responses are messages that the changes name */
 	bool looking;         /* FETCH responses are messages in the trash */
 	uint32_t look_from;
 	struct seqset *marked; /* in the trash, with \Deleted */

@@ -274,4 +274,40 @@ def another_of_the_same_numbers(t):
             equal(len(new.messages), 6, 'nor at the end')
 
 
+@case
+def used_again_while_a_deletion_waited(t):
+    """What was deleted without a line is looked at before it is deleted on the server."""
+    for restarted in (False, True):
+        name = 'restarted' if restarted else 'live'
+        server = t.add(FakeImap(MODERN))
+        box = server.box('INBOX')
+        for n in range(3):
+            box.add(letter(n, SIZE), date=WHEN)
+        proxy = t.add(Proxy(t.path, server.port))
+        m = mount(t, server, ['refresh=1', 'delete=expunge', 'cache=%s/c-%s' % (t.path, name)],
+                  proxy=proxy, name='m-' + name, expect=['.*'])
+        names, = in_step(m, server, 'INBOX')
+        proxy.refuse(True)
+        proxy.cut()
+        for uid in (2, 3):
+            os.unlink(m.p('INBOX', names[uid]))
+        if restarted:
+            os.sync()
+            wait_for(lambda: False, 2)  # it is written down within a second
+            m.kill()
+        box.reuse(2, letter(9, SIZE))
+        proxy.refuse(False)
+        if restarted:
+            m.start()
+        check(wait_for(lambda: 3 not in truth(server, 'INBOX'), 60, 0.1),
+              '%s: what was meant is deleted' % name, m.log()[-3000:])
+        check(wait_for(lambda: 'names another message' in m.log(), 60, 0.1),
+              '%s: a line tells of the other one' % name, m.log()[-3000:])
+        equal(sorted(truth(server, 'INBOX')), [1, 2], '%s: which is not deleted' % name)
+        directory = os.open(m.p('INBOX'), os.O_RDONLY)
+        check(error_of(os.fsync, directory), '%s: and fsync tells of it' % name)
+        os.close(directory)
+        m.stop()
+
+
 main()
