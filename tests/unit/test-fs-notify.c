@@ -144,11 +144,14 @@ test_kinds(void **state)
 	assert_true(await(&told, 8));
 	send(notifier, EVENT_MAILBOX_GONE, 1, 3, "box");
 	assert_true(await(&told, 10));
+	send(notifier, EVENT_ENTRIES, 5, 0, NULL);
+	assert_true(await(&told, 12));
 	notifier_stop(notifier);
 	send(notifier, EVENT_MAILBOX_NEW, 1, 3, "late");
 	assert_string_equal(told.text->str,
 	                    "settle 2\nattr 20\ndata 21\nlisting 2\ngone 2 22 a\nlisting 2\nnew 2 b\n"
-	                    "listing 3\nlisting 1\ngone 1 3 box\n");
+	                    "listing 3\nlisting 1\ngone 1 3 box\n"
+	                    "listing 5\nentries 5\n");
 	release(&told, &notifier);
 }
 
