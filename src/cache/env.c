@@ -101,7 +101,8 @@ env_is_whole(MDB_env *env, const char *path)
 	size_t there = (size_t)file.st_size / stat.ms_psize;
 	if (there > info.me_last_pgno)
 		return true;
-	/* The list of free pages may be in the part that is missing: it can be read as zeros then. */
+	/* The list of free pages may be in the part that is missing: it can be read as zeros
+	 * then. */
 	return truncate(path, (off_t)((info.me_last_pgno + 1) * stat.ms_psize)) == 0 &&
 	       free_pages_from(env, there) == info.me_last_pgno + 1 - there;
 }

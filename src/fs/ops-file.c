@@ -62,7 +62,8 @@ push_body(struct fs *fs, struct cache_view *view, struct file *file)
 	atomic_fetch_sub(&fs->pushing, 1);
 }
 
-/* The message of which octets are there is open from now on; NULL: the inode is another's by now. */
+/* The message of which octets are there is open from now on; NULL: the inode is another's by
+ * now. */
 static struct file *
 open_file(struct call *call, uint64_t size, uint64_t key, GByteArray *data)
 {

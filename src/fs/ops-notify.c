@@ -37,8 +37,8 @@ entries_known(struct fs *fs, uint64_t dir_ino)
 	return state.complete;
 }
 
-/* Takes the directory's lock, which LOOKUP and READDIR hold until their answer is taken in; there is
- * no entry of that name. */
+/* Takes the directory's lock, which LOOKUP and READDIR hold until their answer is taken in; there
+ * is no entry of that name. */
 static void
 sink_settle(void *ctx, uint64_t dir_ino)
 {

@@ -88,8 +88,8 @@ any_told(const struct tree *tree, GPtrArray *raws, guint from, int64_t since_ns)
 	return false;
 }
 
-/* The names of those that have one to be asked for, else NULL. sure_r: of these it is sure that they
- * are not there, since LIST, which has others, leaves them out. */
+/* The names of those that have one to be asked for, else NULL. sure_r: of these it is sure that
+ * they are not there, since LIST, which has others, leaves them out. */
 static bool
 name_missing(const struct tree *tree, GPtrArray *raws, bool *sure_r)
 {
@@ -104,7 +104,8 @@ name_missing(const struct tree *tree, GPtrArray *raws, bool *sure_r)
 		                           record.space == 0));
 		sure_r[i] = nameless && tree->entries->len > 0;
 		any |= known && !nameless;
-		g_ptr_array_add(raws, known && !nameless ? g_strndup(record.raw, record.raw_len) : NULL);
+		g_ptr_array_add(raws, known && !nameless ? g_strndup(record.raw, record.raw_len)
+		                                         : NULL);
 	}
 	cache_view_end(view);
 	return any;
@@ -128,8 +129,9 @@ ask_missing(struct tree *tree, bool *gone_r, struct fault *fault)
 		const struct tree_entry *entry = raw != NULL ? g_hash_table_lookup(tree->raws, raw)
 		                                             : NULL;
 		bool listed = entry != NULL && (entry->attrs & IMAP_ATTR_NOSELECT) == 0;
+		enum absence least = listed || !works ? ABSENCE_SURE : ABSENCE_LIKELY;
 		if (raw != NULL)
-			gone_r[i] = absence[i] >= (listed || !works ? ABSENCE_SURE : ABSENCE_LIKELY);
+			gone_r[i] = absence[i] >= least;
 	}
 	g_free(absence);
 	g_ptr_array_free(raws, TRUE);

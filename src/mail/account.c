@@ -250,8 +250,8 @@ account_refresh(struct account *account, uint32_t id, struct wait *wait)
 		tree_want_look(account, mbox, true);
 		hurry(account, mbox);
 	}
-	/* A server that is silent is not waited for again and again, nor is a look at many mailboxes
-	 * that takes longer than anybody waits. */
+	/* A server that is silent is not waited for again and again, nor is a look at many
+	 * mailboxes that takes longer than anybody waits. */
 	bool slow = mbox->look_wanted && account->look_took_ns > REFRESH_WAIT_NS;
 	bool serve = fresh || mbox->gone || !mbox->complete || slow || work_stalled(account, now) ||
 	             now - mbox->failed_ns < (int64_t)account->config.refresh_s * CLOCK_SEC;

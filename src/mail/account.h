@@ -127,8 +127,8 @@ struct fetch_wait {
 	uint64_t ino;
 	uint64_t offset;  /* READ: what is wanted; OPEN: 0 and 0 */
 	size_t length;
-	/* Of the body (struct message_record). READ: which is meant, 0: any. OPEN: a result, the one
-	 * whose octets are told of. */
+	/* Of the body (struct message_record). READ: which is meant, 0: any. OPEN: a result, the
+	 * one whose octets are told of. */
 	uint64_t key;
 	/* Results, valid in done() without a fault. */
 	uint64_t size;    /* true size of the message, octets */

@@ -115,7 +115,8 @@ add_string(struct apply_batch *batch, const char *str)
 static size_t
 add_emailid(struct apply_batch *batch, const struct imap_fetch *fetch, const char *emailid)
 {
-	if ((emailid == NULL || emailid[0] == '\0') && fetch->guid != NULL && fetch->guid[0] != '\0') {
+	if ((emailid == NULL || emailid[0] == '\0') && fetch->guid != NULL &&
+	    fetch->guid[0] != '\0') {
 		size_t at = batch->strings->len;
 		g_string_append(batch->strings, MESSAGE_GUID_PREFIX);
 		add_string(batch, fetch->guid);
@@ -547,8 +548,10 @@ apply_finish(struct apply_batch **batch, const struct apply_final *final, struct
 		unsigned count = 0;
 		b->final = *final;
 		b->gone_from = b->gone_to = next;
-		for (; next != 0 && count < REMOVALS_MAX; count++, next = seqset_next(vanished, next))
+		for (; next != 0 && count < REMOVALS_MAX; count++) {
 			b->gone_to = next;
+			next = seqset_next(vanished, next);
+		}
 		b->last = next == 0 && !final->removals_only;
 		ok = cache_run(b->account->cache, apply_run, b, fault);
 		if (ok) {

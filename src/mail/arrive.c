@@ -32,8 +32,8 @@ mtime_of(const struct imap_fetch *fetch)
 		const char *line = fetch->header + at;
 		if ((at == 0 || line[-1] == '\n') && g_ascii_strncasecmp(line, "Date:", 5) == 0) {
 			const char *end = memchr(line, '\n', fetch->header_len - at);
-			char *text = g_strndup(line + 5, (end != NULL ? (size_t)(end - line)
-			                                              : fetch->header_len - at) - 5);
+			size_t len = end != NULL ? (size_t)(end - line) : fetch->header_len - at;
+			char *text = g_strndup(line + 5, len - 5);
 			GDateTime *date = g_mime_utils_header_decode_date(text);
 			if (date != NULL) {
 				time = g_date_time_to_unix(date);
@@ -106,7 +106,8 @@ arrive_items(const struct sync *sync, struct imap_command *command, bool header)
 	else if (g_atomic_int_get(&sync->account->guid) == GUID_WORKS)
 		imap_command_raw(command, "X-GUID");
 	if (header && !sync->account->config.names_by_uid)
-		imap_command_raw(command, "BODY.PEEK[HEADER.FIELDS (DATE FROM SUBJECT MESSAGE-ID)]");
+		imap_command_raw(command, "BODY.PEEK[HEADER.FIELDS "
+		                          "(DATE FROM SUBJECT MESSAGE-ID)]");
 	imap_command_close(command);
 }
 
@@ -165,8 +166,8 @@ fetch_missing(struct sync *sync, struct fault *fault)
 		       seqset_next_chunk(missing, &cursor, part, SYNC_OCTETS, set)) {
 			struct seqset *some = seqset_new();
 			seqset_parse(some, set->str, set->len, 0);
-			ok = sync_fetch(sync, some,
-			                part > 1 || round == 0 ? SYNC_WANT_ALL : SYNC_WANT_NO_HEADER,
+			bool all = part > 1 || round == 0;
+			ok = sync_fetch(sync, some, all ? SYNC_WANT_ALL : SYNC_WANT_NO_HEADER,
 			                refused, fault);
 			seqset_free(&some);
 			g_string_truncate(set, 0);
@@ -195,7 +196,8 @@ count_sizes(struct sync *sync, struct fault *fault)
 	for (uint32_t uid = seqset_next(sync->unsized, 0); uid != 0;
 	     uid = seqset_next(sync->unsized, uid))
 		if (!g_hash_table_contains(sync->sizes, GUINT_TO_POINTER(uid)))
-			g_hash_table_insert(sync->sizes, GUINT_TO_POINTER(uid), g_new0(uint64_t, 1));
+			g_hash_table_insert(sync->sizes, GUINT_TO_POINTER(uid),
+			                    g_new0(uint64_t, 1));
 	ok = ok && sync_fetch(sync, sync->unsized, SYNC_WANT_ALL, refused, fault);
 	seqset_free(&refused);
 	return ok;

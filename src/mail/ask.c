@@ -36,8 +36,8 @@ fetch_command(const struct sync *sync, const char *set, enum sync_want want)
 	return command;
 }
 
-/* Of the set of a command that was done in part: what is left of it, to be asked for again; refused,
- * if nothing was done. */
+/* Of the set of a command that was done in part: what is left of it, to be asked for again;
+ * refused, if nothing was done. */
 static void
 keep_rest(const char *set, const struct conn_reply *reply, struct seqset *rest,
           struct seqset *refused)

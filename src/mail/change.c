@@ -188,7 +188,8 @@ change_disown(struct account *account, uint32_t mailbox, struct fault *fault)
 {
 	GPtrArray *changes = g_ptr_array_new_with_free_func(g_free);
 	g_mutex_lock(&account->lock);
-	for (GList *link = work_mbox(account, mailbox)->changes.head; link != NULL; link = link->next) {
+	GList *link = work_mbox(account, mailbox)->changes.head;
+	for (; link != NULL; link = link->next) {
 		struct change *change = link->data;
 		change->record.uidvalidity = 0;
 		g_ptr_array_add(changes, g_memdup2(change, sizeof *change));

@@ -228,8 +228,9 @@ fetch_chunk(struct account *account, struct fetch *fetch, uint32_t chunk, const 
             size_t len)
 {
 	struct ending ending;
-	bool stored = !fetch->nostore && body_put_chunk(account->cache, fetch->key,
-	                                                fetch_origin(fetch), chunk, data, len, NULL);
+	bool stored = !fetch->nostore &&
+	              body_put_chunk(account->cache, fetch->key, fetch_origin(fetch), chunk, data,
+	                             len, NULL);
 	ending_init(&ending);
 	g_mutex_lock(&account->lock);
 	fetch->nostore = !stored;

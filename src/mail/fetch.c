@@ -154,7 +154,8 @@ account_read(struct account *account, struct fetch_wait *wait)
 		end_gone(wait);
 		return;
 	}
-	/* What was opened as another body is not continued with this one, but for what is compared. */
+	/* What was opened as another body is not continued with this one, but for what is
+	 * compared. */
 	bool there = fetch->queued || fetch->running || fetch_locate(account, fetch);
 	if (!there || (wait->key != 0 && wait->key != fetch->key &&
 	               !(fetch->probable && wait->key == fetch->prior))) {
@@ -513,7 +514,8 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 		fetch_await_sync(account, fetch);
 	}
 	for (guint i = 0; i < cached->len; i++)
-		settle(account, g_ptr_array_index(cached, i), false, true, &refusal, &failed, &done);
+		settle(account, g_ptr_array_index(cached, i), false, true, &refusal, &failed,
+		       &done);
 	for (guint i = 0; i < batch->len; i++)
 		settle(account, g_ptr_array_index(batch, i), !ok, receive.gained, &refusal, &failed,
 		       &done);

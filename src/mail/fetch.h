@@ -24,11 +24,11 @@ struct fetch {
 	uint64_t hint;          /* RFC822.SIZE */
 	bool hint_true, seen;
 	bool probable;          /* MESSAGE_PROBABLE: it may not be what the inode was before */
-	bool compare;           /* the octets decide, with those of `prior`: nobody gets any before */
+	bool compare;           /* the octets decide, with those of `prior`: none is given before */
 	uint64_t prior;
 	/* account->lock */
 	GPtrArray *waits;       /* struct fetch_wait, with references */
-	bool queued, running;   /* queued: in a mailbox's queue, or waiting for what puts it there */
+	bool queued, running;   /* queued: in a mailbox's queue, or waiting to be put there */
 	unsigned pins;
 	uint64_t pinned, led;   /* body keys: that of the first pin; that it fetches for all */
 	/* Of the worker that runs it; read with the lock when nobody does. */

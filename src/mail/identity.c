@@ -20,7 +20,8 @@ identity_differs(const struct message_record *a, const struct message_record *b)
 bool
 identity_alike(const struct message_record *a, const struct message_record *b)
 {
-	uint64_t a_told = a->told != 0 ? a->told : a->size, b_told = b->told != 0 ? b->told : b->size;
+	uint64_t a_told = a->told != 0 ? a->told : a->size;
+	uint64_t b_told = b->told != 0 ? b->told : b->size;
 	bool other_id = a->emailid[0] != '\0' && b->emailid[0] != '\0' &&
 	                strcmp(a->emailid, b->emailid) != 0;
 	return !other_id && a_told == b_told && a->mtime == b->mtime &&
@@ -88,7 +89,8 @@ find_proven(struct cache_txn *txn, uint32_t mailbox, uint64_t uidvalidity,
 		return false;
 	unsigned count = cache_tomb_find(view, CACHE_IDENT_EMAILID, record, inos, CACHE_IDENT_MAX);
 	for (unsigned i = 0; i < count; i++)
-		if (cache_tomb_get(view, inos[i], &tomb) && !identity_differs(&tomb.message, record))
+		if (cache_tomb_get(view, inos[i], &tomb) &&
+		    !identity_differs(&tomb.message, record))
 			return revive(txn, &tomb, IDENTITY_MOVED, identity, fault);
 	count = cache_ident_find(view, CACHE_IDENT_EMAILID, record, places, CACHE_IDENT_MAX);
 	for (unsigned i = 0; i < count; i++) {

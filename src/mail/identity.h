@@ -38,7 +38,8 @@ bool identity_find(struct cache_txn *txn, uint32_t mailbox, uint64_t uidvalidity
                    const struct message_record *record, struct identity *identity,
                    struct fault *fault);
 
-/* The mailboxes (ids, added to the table as keys) that have messages which it may be: any thread. */
+/* The mailboxes (ids, added to the table as keys) that have messages which it may be: any
+ * thread. */
 void identity_relatives(struct cache_view *view, const struct message_record *record,
                         GHashTable *mailboxes);
 

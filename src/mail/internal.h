@@ -152,8 +152,8 @@ bool work_stalled(struct account *account, int64_t now);
 int64_t work_progress_ns(struct account *account);
 
 /* Selects the mailbox on the worker's connection unless it is that already. GONE when the server
- * says it is not there, or its UIDVALIDITY or MAILBOXID isn't the index's (a sync is then on its way,
- * unless `any_validity`). */
+ * says it is not there, or its UIDVALIDITY or MAILBOXID isn't the index's (a sync is then on its
+ * way, unless `any_validity`). */
 bool worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validity,
                    struct fault *fault);
 

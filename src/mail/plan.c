@@ -148,8 +148,8 @@ plan_selected(struct plan *plan, const struct plan_state *state)
 	} else if (usable && told) {
 		plan->stage = STAGE_SUM;
 	} else {
-		plan->stage = usable && state->highestmodseq > known->highestmodseq ? STAGE_CHANGES
-		                                                                    : STAGE_ARRIVALS;
+		bool changed = usable && state->highestmodseq > known->highestmodseq;
+		plan->stage = changed ? STAGE_CHANGES : STAGE_ARRIVALS;
 	}
 }
 

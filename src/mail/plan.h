@@ -26,8 +26,8 @@
  * can't be read, a mod-sequence that went back or that it does not keep costs a look at all flags.
  *
  * What the applier may do at once: additions and flags. What it must do last, in one transaction:
- * the removals and values of struct plan_result. A sync that was cut off is done again from what the
- * index has by then.
+ * the removals and values of struct plan_result. A sync that was cut off is done again from what
+ * the index has by then.
  */
 #ifndef MAIL_PLAN_H
 #define MAIL_PLAN_H
@@ -42,7 +42,7 @@
 struct plan_known {
 	bool listed;            /* completely, once */
 	bool compare;           /* a comparison of everything is due */
-	bool prior;             /* it takes the place of what had messages, under another UIDVALIDITY */
+	bool prior;             /* it takes the place of one that had messages (UIDVALIDITY) */
 	uint64_t highestmodseq; /* 0: none */
 	uint32_t uidnext;       /* messages of this UID on are new; 0: a list of UIDs is needed */
 	uint32_t count;         /* messages */
@@ -68,13 +68,13 @@ enum plan_ask {
 	PLAN_ASK_NOOP,     /* NOOP: the server may have news */
 	PLAN_ASK_CHANGES,  /* UID FETCH 1:`to` (UID FLAGS) (CHANGEDSINCE `modseq`) */
 	PLAN_ASK_ARRIVALS, /* UID FETCH `from`:* with all items of a message */
-	PLAN_ASK_UIDS,     /* UID SEARCH for all: 0 ALL, as ESEARCH where it works; 1 UID 1:*, plain;
-	                    * 2 UID FETCH 1:* (UID): by `way` */
+	PLAN_ASK_UIDS,     /* by `way`: 0 UID SEARCH ALL, as ESEARCH where it works; 1 UID SEARCH
+	                    * UID 1:*, plain; 2 UID FETCH 1:* (UID) */
 	PLAN_ASK_COUNT,    /* STATUS (MESSAGES): plan_found_count() */
 	PLAN_ASK_SEARCH,   /* UID SEARCH for `flag`, or for messages without it */
 	PLAN_ASK_FLAGS,    /* UID FETCH `set` (UID FLAGS) */
 	PLAN_ASK_NEW,      /* UID FETCH `set` with all items: whatever it takes to get them */
-	PLAN_ASK_COMPARE,  /* UID FETCH `set` with all items: known ones are compared, others added */
+	PLAN_ASK_COMPARE,  /* UID FETCH `set` with all items: known ones are compared */
 };
 
 struct plan_question {

@@ -282,8 +282,8 @@ in_use(const struct mbox *mbox, int64_t now)
 bool
 push_settle_due(const struct mbox *mbox, int64_t now)
 {
-	return mbox->unsettled && mbox->complete && !mbox->gone && mbox->failed_ns <= mbox->synced_ns &&
-	       now - mbox->synced_ns >= SETTLE_NS;
+	return mbox->unsettled && mbox->complete && !mbox->gone &&
+	       mbox->failed_ns <= mbox->synced_ns && now - mbox->synced_ns >= SETTLE_NS;
 }
 
 int64_t
@@ -433,14 +433,14 @@ set_targets(struct account *account, int64_t now)
 	for (unsigned i = push->count; i > 0; i--) {
 		struct watcher *watcher = &push->watchers[i - 1];
 		uint32_t inbox = watcher->inbox ? inbox_id(account) : WATCH_NONE;
+		bool stands_on_inbox = inbox != WATCH_NONE &&
+		                       may_stand_on(work_mbox(account, inbox), now);
 		if (!any || i > push->wanted)
 			set_target(watcher, WATCH_NONE, now);
 		else if (notify)
 			set_target(watcher, WATCH_ALL, now);
 		else if (watcher->inbox)
-			set_target(watcher, inbox != 0 && may_stand_on(work_mbox(account, inbox), now)
-			                            ? inbox
-			                            : WATCH_NONE, now);
+			set_target(watcher, stands_on_inbox ? inbox : WATCH_NONE, now);
 		else /* INBOX has its own, if that one has a connection */
 			target_idle(account, watcher,
 			            i < push->count && push->watchers[i].conn != NULL

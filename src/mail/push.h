@@ -19,9 +19,9 @@
  * `refresh` at first, less often with each proof, which is a change that was heard of before it was
  * found. What a check finds and no watcher hears of, on a line that works, is a strike; what it
  * finds before it is heard of counts less (it may be chance; but Dovecot's NOTIFY tells of what is
- * delivered behind its back only when somebody opened the mailbox). After two strikes, or six of the
- * others, without a proof in between, the capability is banned for the host: NOTIFY gives way to
- * IDLE, that to polling.
+ * delivered behind its back only when somebody opened the mailbox). After two strikes, or six of
+ * the others, without a proof in between, the capability is banned for the host: NOTIFY gives way
+ * to IDLE, that to polling.
  *
  * Of a burst of changes NOTIFY may leave out the last (Dovecot does): where it told of something,
  * the mailbox is synced until nothing is new.

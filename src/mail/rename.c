@@ -74,12 +74,19 @@ joined(GPtrArray *parts, guint count)
 
 /* --- what the index has ------------------------------------------------------------------ */
 
+/* NULL: it is at the top. */
+static const struct known *
+parent_of(const struct search *search, const struct known *known)
+{
+	return g_hash_table_lookup(search->by_id, GUINT_TO_POINTER(known->parent));
+}
+
 /* `parts` has the mailbox's own name so far: those of its parents are put before it. */
 static void
 place_known(struct search *search, struct known *known)
 {
 	GPtrArray *parts = known->parts;
-	const struct known *up = g_hash_table_lookup(search->by_id, GUINT_TO_POINTER(known->parent));
+	const struct known *up = parent_of(search, known);
 	for (guint depth = 0; up != NULL && depth < 1000; depth++) {
 		g_ptr_array_insert(parts, 0, g_strdup(last_of(up->parts)));
 		up = g_hash_table_lookup(search->by_id, GUINT_TO_POINTER(up->parent));
@@ -270,7 +277,7 @@ match_all(struct search *search)
 static bool
 moved_along(struct search *search, const struct known *known)
 {
-	const struct known *up = g_hash_table_lookup(search->by_id, GUINT_TO_POINTER(known->parent));
+	const struct known *up = parent_of(search, known);
 	if (up == NULL || up->match == NULL || !up->proven)
 		return false;
 	char *above = joined(known->target, known->target->len - 1);
@@ -298,8 +305,8 @@ prove_all(struct search *search, struct fault *fault)
 		if (known->match == NULL || known->like == UNLIKE)
 			continue;
 		known->proven = known->like == SAME_ID || moved_along(search, known);
-		if (!known->proven && !proof_same(search->tree, known->id, known->match, &known->proven,
-		                                  fault))
+		if (!known->proven &&
+		    !proof_same(search->tree, known->id, known->match, &known->proven, fault))
 			return false;
 		if (!known->proven) {
 			log_debug("\"%s\" is like \"%s\" was, but has other messages",

@@ -39,7 +39,8 @@ struct pair {
 	bool probable; /* nothing of its header section could be compared */
 };
 
-/* A name that the kernel may know as something else: that leads nowhere now, or to something new. */
+/* A name that the kernel may know as something else: that leads nowhere now, or to something
+ * new. */
 struct gone {
 	uint64_t ino;
 	char *name;
@@ -235,7 +236,8 @@ carry(struct cache_txn *txn, const struct renumber *renumber, const struct pair 
 	     cache_message_get(view, renumber->old_space, pair->recno, &old);
 	/* The old record, with what the server says of the new one. */
 	if (ok && pair->probable) {
-		old.prior = (old.state & MESSAGE_PROBABLE) != 0 ? old.prior : message_body_key(&old);
+		if ((old.state & MESSAGE_PROBABLE) == 0)
+			old.prior = message_body_key(&old);
 		old.body = body;
 		old.state = (old.state | MESSAGE_PROBABLE) & ~(uint32_t)MESSAGE_SIZE_TRUE;
 	}
@@ -416,9 +418,9 @@ settle_run(struct cache_txn *txn, void *data, struct fault *fault)
 	struct cache_view *view = cache_txn_view(txn);
 	struct message_record record;
 	uint32_t uid = settle->uid;
-	for (unsigned i = 0; i < STEP && cache_uid_next(view, settle->renumber->new_space, uid, &uid);
-	     i++)
-		if (cache_message_by_uid(view, settle->renumber->new_space, uid, &record) &&
+	uint32_t space = settle->renumber->new_space;
+	for (unsigned i = 0; i < STEP && cache_uid_next(view, space, uid, &uid); i++)
+		if (cache_message_by_uid(view, space, uid, &record) &&
 		    record.ino == 0 && !settle_one(txn, settle->renumber, &record, fault))
 			return false;
 	return true;
@@ -463,9 +465,9 @@ reset_run(struct cache_txn *txn, void *data, struct fault *fault)
 	struct cache_view *view = cache_txn_view(txn);
 	struct message_record record;
 	uint32_t uid = settle->uid;
-	for (unsigned i = 0; i < STEP && cache_uid_next(view, settle->renumber->new_space, uid, &uid);
-	     i++) {
-		if (!cache_message_by_uid(view, settle->renumber->new_space, uid, &record) ||
+	uint32_t space = settle->renumber->new_space;
+	for (unsigned i = 0; i < STEP && cache_uid_next(view, space, uid, &uid); i++) {
+		if (!cache_message_by_uid(view, space, uid, &record) ||
 		    is_sound(settle->renumber, view, &record))
 			continue;
 		record.ino = record.body = record.prior = 0;
@@ -527,7 +529,8 @@ renumber_tell(struct sync *sync, const GPtrArray *gone)
 	for (guint i = 0; known && i < gone->len; i++) {
 		const struct gone *one = g_ptr_array_index(gone, i);
 		if (!one->is_new)
-			account_emit(sync->account, EVENT_MESSAGE_GONE, dir_ino, one->ino, one->name);
+			account_emit(sync->account, EVENT_MESSAGE_GONE, dir_ino, one->ino,
+			             one->name);
 		account_emit(sync->account, EVENT_MESSAGE_NEW, dir_ino, one->ino, one->name);
 	}
 }

@@ -89,7 +89,8 @@ bool
 apply_space(struct account *account, uint32_t mailbox, uint64_t uidvalidity, const char *other,
             uint32_t *space_r, struct fault *fault)
 {
-	struct space space = { mailbox, 0, uidvalidity, other != NULL ? g_str_hash(other) | 1u : 0 };
+	unsigned hash = other != NULL ? g_str_hash(other) | 1u : 0;
+	struct space space = { mailbox, 0, uidvalidity, hash };
 	if (!cache_run(account->cache, space_run, &space, fault))
 		return false;
 	*space_r = space.space;

@@ -318,7 +318,8 @@ finish(struct sync *sync, const struct plan_state *state, const char *mailboxid,
 		.compared = result.compared || !sync->listed || sync->building,
 		.recount = result.recount, .mailboxid = mailboxid,
 	};
-	/* What was meant for the old one must not reach this one, though UIDVALIDITY is the same. */
+	/* What was meant for the old one must not reach this one, though UIDVALIDITY is the
+	 * same. */
 	ok = ok && (!sync->replaced || change_disown(sync->account, sync->id, fault)) &&
 	     apply_finish(&sync->batch, &final, fault);
 	if (ok) {
@@ -432,7 +433,7 @@ sync_pass(struct sync *sync, bool *compare_due_r, struct fault *fault)
 	return ok;
 }
 
-/* --- whether the index ended well -------------------------------------------------------------- */
+/* --- whether the index ended well ----------------------------------------------------------- */
 
 struct ended {
 	bool running;
@@ -479,8 +480,8 @@ static void
 tell_differences(const struct sync *sync)
 {
 	if (sync->depth == SYNC_COMPARE && sync->differences > 0)
-		log_info("mailbox %u was compared with the server: %u difference%s mended", sync->id,
-		         sync->differences, sync->differences == 1 ? "" : "s");
+		log_info("mailbox %u was compared with the server: %u difference%s mended",
+		         sync->id, sync->differences, sync->differences == 1 ? "" : "s");
 }
 
 bool

@@ -89,8 +89,8 @@ bool sync_ask_all(struct sync *sync, struct fault *fault);
 /* Which of a set are there, by UID SEARCH. *ok_r: OK. */
 bool sync_search(struct sync *sync, const char *set, struct seqset *found, bool *ok_r,
                  struct fault *fault);
-/* Fetches something of a set of messages in chunks, several commands under way. Those of chunks that
- * the server refuses are added to refused. False: the line is lost. */
+/* Fetches something of a set of messages in chunks, several commands under way. Those of chunks
+ * that the server refuses are added to refused. False: the line is lost. */
 bool sync_fetch(struct sync *sync, const struct seqset *set, enum sync_want want,
                 struct seqset *refused, struct fault *fault);
 

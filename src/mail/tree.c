@@ -194,7 +194,8 @@ ask_list(struct tree *tree, struct fault *fault)
 			return false;
 		ok = reply.status == IMAP_STATUS_OK;
 	}
-	/* Options and XLIST are broken here and there: nothing, or a refusal, means the plain way. */
+	/* Options and XLIST are broken here and there: nothing, or a refusal, means the plain
+	 * way. */
 	if (!ok || tree->entries->len == 0) {
 		if (!list(tree, "LIST", "*", NULL, &reply, fault))
 			return false;
@@ -300,7 +301,8 @@ tree_create(struct cache_txn *txn, struct tree *tree, uint32_t parent, const cha
 	const struct tree_status *status = entry != NULL ? status_get(tree, entry->raw) : NULL;
 	struct mailbox_record record = {
 		.parent = parent, .name = name, .name_len = strlen(name),
-		.raw = entry != NULL ? entry->raw : "", .raw_len = entry != NULL ? entry->raw_len : 0,
+		.raw = entry != NULL ? entry->raw : "",
+		.raw_len = entry != NULL ? entry->raw_len : 0,
 		.attrs = entry != NULL ? entry->attrs : IMAP_ATTR_NOSELECT | IMAP_ATTR_NONEXISTENT,
 		.next_recno = 1, .mtime_ns = clock_real_ns(),
 		.mailboxid = status != NULL ? status->mailboxid : "",
@@ -343,8 +345,8 @@ update_mailbox(struct cache_txn *txn, struct tree *tree, uint32_t id,
 		log_debug("two mailboxes have the name \"%s\"; one is not shown", record.name);
 		return true;
 	}
-	/* LIST "" INBOX comes after LIST "" *, often without its attributes; and a listing that tells
-	 * of no use at all was had without the option for it. */
+	/* LIST "" INBOX comes after LIST "" *, often without its attributes; and a listing that
+	 * tells of no use at all was had without the option for it. */
 	bool keeps = same_raw && (g_hash_table_contains(tree->seen, GUINT_TO_POINTER(id)) ||
 	                          !tree->tells_uses);
 	uint32_t attrs = entry->attrs | (keeps ? record.attrs & IMAP_USE_MASK : 0);

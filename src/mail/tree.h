@@ -44,7 +44,7 @@ struct tree_rename {
 	uint32_t id;
 	GPtrArray *parts;               /* of its new path; owned by the tree */
 	const struct tree_entry *entry; /* NULL: only its children are listed */
-	bool same_raw;                  /* it is but shown elsewhere: its messages are what they were */
+	bool same_raw;                  /* it is but shown elsewhere: its messages are the same */
 };
 
 struct tree {
@@ -110,8 +110,8 @@ void rename_done(struct tree *tree);
 
 /* --- proof.c --------------------------------------------------------------------------- */
 
-/* Whether the entry's messages are those of the mailbox `id` of the index, as far as some tell: their
- * sizes, dates and header fields. It is selected for that. False: the line is lost. */
+/* Whether the entry's messages are those of the mailbox `id` of the index, as far as some tell:
+ * their sizes, dates and header fields. It is selected for that. False: the line is lost. */
 bool proof_same(struct tree *tree, uint32_t id, const struct tree_entry *entry, bool *same_r,
                 struct fault *fault);
 

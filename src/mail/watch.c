@@ -16,7 +16,8 @@ watch_park(struct account *account, struct wait *wait)
 	g_cond_broadcast(&account->state);
 }
 
-/* Takes the waits whose time has come (or that ended otherwise) out of the parked ones. Lock held. */
+/* Takes the waits whose time has come (or that ended otherwise) out of the parked ones. Lock
+ * held. */
 static void
 take_expired(struct account *account, int64_t now, struct wait_list *soft, struct wait_list *hard)
 {

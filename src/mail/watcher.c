@@ -14,7 +14,8 @@
 #include "base/log.h"
 #include "imap/names.h"
 
-/* Servers and what stands between may end what is silent for longer; at most 29 minutes (RFC 2177). */
+/* Servers and what stands between may end what is silent for longer; at most 29 minutes (RFC
+ * 2177). */
 #define ROUND_NS (9 * 60 * CLOCK_SEC)
 #define ROUND_MIN_NS (60 * CLOCK_SEC)
 /* After so many rounds that nobody ended, longer ones are tried again. */
@@ -383,7 +384,8 @@ pause_after(struct watcher *watcher, const struct fault *fault)
 	int64_t now = clock_boot_ns();
 	unsigned pause_s = MIN(1u << MIN(watcher->failures, 16), PAUSE_MAX_S);
 	watcher->failures++;
-	watcher->after_ns = now + (int64_t)(pause_s * CLOCK_SEC * g_random_double_range(0.75, 1.25));
+	double jitter = g_random_double_range(0.75, 1.25);
+	watcher->after_ns = now + (int64_t)(pause_s * CLOCK_SEC * jitter);
 	if (fault != NULL && fault->kind == FAULT_AUTH)
 		watcher->after_ns = now + LOGIN_PAUSE_NS;
 }

@@ -361,11 +361,13 @@ worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validi
 	uint64_t uidvalidity = known ? record.uidvalidity : 0;
 	bool indexed = known && record.space != 0;
 	char *mailboxid = g_strdup(known ? record.mailboxid : "");
-	GString *raw = g_string_new_len(known ? record.raw : "", known ? (gssize)record.raw_len : 0);
+	GString *raw = g_string_new_len(known ? record.raw : "",
+	                                known ? (gssize)record.raw_len : 0);
 	cache_view_end(view);
 	bool ok = known || fault_set(fault, FAULT_GONE, "the mailbox is no longer there");
 	const struct conn_mailbox *state = conn_selected(worker->conn);
-	/* A mailbox that was renumbered or renamed while it was selected here is not always told so. */
+	/* A mailbox that was renumbered or renamed while it was selected here is not always told
+	 * so. */
 	bool other = state != NULL &&
 	             ((indexed && !any_validity && is_displaced(state, uidvalidity, mailboxid)) ||
 	              state->name_len != raw->len ||
@@ -384,7 +386,8 @@ worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validi
 		state = conn_selected(worker->conn);
 	}
 	g_string_free(raw, TRUE);
-	bool displaced = ok && indexed && !any_validity && is_displaced(state, uidvalidity, mailboxid);
+	bool displaced = ok && indexed && !any_validity &&
+	                 is_displaced(state, uidvalidity, mailboxid);
 	g_free(mailboxid);
 	if (displaced) {
 		g_mutex_lock(&account->lock);
