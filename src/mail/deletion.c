@@ -147,7 +147,7 @@ deletion_command(const struct deletion *deletion, const char *verb, const struct
 bool
 deletion_select_source(struct deletion *deletion, struct fault *fault)
 {
-	return worker_select(deletion->worker, deletion->mailbox, true, false, fault);
+	return line_select(deletion->worker, deletion->mailbox, true, false, fault);
 }
 
 bool

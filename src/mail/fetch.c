@@ -488,7 +488,7 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 	take_cached(account, batch, cached, &done);
 	fetch_judge(account, cached, true, &stale);
 	if (batch->len > 0) {
-		ok = worker_select(worker, mbox->id, false, false, &fault);
+		ok = line_select(worker, mbox->id, false, false, &fault);
 		/* An index that is not in step with a renumbered mailbox will be, soon. */
 		bool displaced = !ok && conn_alive(worker->conn) &&
 		                 conn_selected(worker->conn) != NULL;

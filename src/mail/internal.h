@@ -151,15 +151,25 @@ bool work_stalled(struct account *account, int64_t now);
 /* Boottime of the last octet received on any connection that is at work. Lock held. */
 int64_t work_progress_ns(struct account *account);
 
+/* --- line.c: a worker's connection; called without the lock ------------------------------ */
+
+/* Opens one. Where that fails what waits for a line is failed after a grace. */
+void line_open(struct worker *worker);
+/* Gives it up, politely if it still works. */
+void line_close(struct worker *worker, bool polite);
+/* Asks whether it is alive, and gives it up if it is not. Meanwhile what waits may go to another
+ * connection, or to a new one. */
+void line_probe(struct worker *worker);
+
 /* Selects the mailbox on the worker's connection unless it is that already. GONE when the server
  * says it is not there, or its UIDVALIDITY or MAILBOXID isn't the index's (a sync is then on its
  * way, unless `any_validity`). */
-bool worker_select(struct worker *worker, uint32_t id, bool writable, bool any_validity,
-                   struct fault *fault);
+bool line_select(struct worker *worker, uint32_t id, bool writable, bool any_validity,
+                 struct fault *fault);
 
 /* Whether what is selected is another mailbox than that of the MAILBOXID ("" or NULL: none is
  * known). */
-bool work_other_mailbox(const struct conn_mailbox *mailbox, const char *mailboxid);
+bool line_other_mailbox(const struct conn_mailbox *mailbox, const char *mailboxid);
 
 /* --- what workers run; called without the lock ----------------------------------------- */
 

@@ -335,7 +335,7 @@ finish(struct sync *sync, const struct plan_state *state, const char *mailboxid,
 static bool
 take_uidvalidity(struct sync *sync, const struct conn_mailbox *mailbox, struct fault *fault)
 {
-	bool other = work_other_mailbox(mailbox, sync->known_mailboxid->str);
+	bool other = line_other_mailbox(mailbox, sync->known_mailboxid->str);
 	uint64_t uidvalidity = mailbox->uidvalidity;
 	if (sync->known_space != 0 && uidvalidity == sync->known_uidvalidity && !other)
 		return true;
@@ -409,7 +409,7 @@ sync_pass(struct sync *sync, bool *compare_due_r, struct fault *fault)
 	char *mailboxid = g_strdup(mailbox->mailboxid);
 	if (sync->depth == SYNC_REMOVALS &&
 	    (mailbox->uidvalidity != sync->known_uidvalidity ||
-	     work_other_mailbox(mailbox, sync->known_mailboxid->str))) {
+	     line_other_mailbox(mailbox, sync->known_mailboxid->str))) {
 		g_free(mailboxid);
 		return true; /* a whole sync is to deal with that */
 	}
