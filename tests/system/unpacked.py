@@ -3,6 +3,7 @@
 of Dovecot. The packages, and the libraries they need that the machine lacks, are fetched once, as
 root or not, into a directory of their own (IMAPFS_NAME, else /var/tmp/imapfs-NAME-UID).
 """
+import glob
 import os
 import shutil
 import subprocess
@@ -64,5 +65,6 @@ def unpack(name, packages):
 
 def library_path(root):
     """LD_LIBRARY_PATH for the programs below root."""
-    top = os.path.join(root, 'usr/lib')
-    return ':'.join([os.path.join(top, d) for d in os.listdir(top) if d.endswith('-gnu')] + [top])
+    tops = [os.path.join(root, 'usr/lib'), os.path.join(root, 'lib')]
+    return ':'.join([directory for top in tops
+                     for directory in [*glob.glob(glob.escape(top) + '/*-gnu*'), top]])
