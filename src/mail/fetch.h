@@ -23,6 +23,7 @@ struct fetch {
 	uint64_t uidvalidity;
 	uint64_t hint;          /* RFC822.SIZE */
 	bool hint_true, seen;
+	bool marked;            /* the server set \Seen for a FETCH of ours: it is nobody else's */
 	bool probable;          /* MESSAGE_PROBABLE: it may not be what the inode was before */
 	bool compare;           /* the octets decide, with those of `prior`: none is given before */
 	uint64_t prior;

@@ -194,9 +194,11 @@ on_untagged(void *ctx, const struct imap_response *response)
 	if (wanted == NULL || fetch.body.section_len != 0 || is_stale(receive))
 		return;
 	/* First: whoever gets the octets may unmount at once. */
-	if (fetch.has_flags && (fetch.flags.bits & IMAP_FLAG_SEEN) != 0 && !wanted->seen &&
-	    !receive->account->config.mark_seen)
+	if (fetch.has_flags && (fetch.flags.bits & IMAP_FLAG_SEEN) != 0 &&
+	    (!wanted->seen || wanted->marked) && !receive->account->config.mark_seen) {
+		wanted->marked = true;
 		change_seen(receive->account, wanted->ino, false);
+	}
 	take_body(receive, wanted, &fetch);
 }
 
