@@ -109,10 +109,14 @@ def counts(log, what):
 
 
 def quiet(log):
-    """Until what was under way is over, and all of it is stale."""
+    """Until what was under way is over, and all of it is stale. What a connection has selected is
+    opened again and again, since STATUS of that tells nothing."""
+    calm = [0]
+
     def is_quiet():
         time.sleep(REFRESH + 0.5)
-        return log.count(log.commands(), 'SELECT|EXAMINE') == 0
+        calm[0] = calm[0] + 1 if log.count(log.commands(), 'SELECT|EXAMINE') <= 5 else 0
+        return calm[0] == 3
     wait_for(is_quiet, 60)
 
 
