@@ -283,7 +283,9 @@ account_listing_wait(struct account *account, uint32_t id, uint64_t step, struct
 	g_mutex_lock(&account->lock);
 	struct mbox *mbox = work_mbox(account, id);
 	bool over = mbox->complete || mbox->step != step;
-	if (!over) {
+	struct fault fault;
+	bool away = !over && line_is_away(account, &fault);
+	if (!over && !away) {
 		mbox->used_ns = now;
 		work_want_sync(account, mbox);
 		hurry(account, mbox);
@@ -292,8 +294,8 @@ account_listing_wait(struct account *account, uint32_t id, uint64_t step, struct
 		watch_park(account, wait);
 	}
 	g_mutex_unlock(&account->lock);
-	if (over)
-		wait_end(wait, NULL);
+	if (over || away)
+		wait_end(wait, away ? &fault : NULL);
 }
 
 double

@@ -90,13 +90,24 @@ fetch_enqueue(struct account *account, struct fetch *fetch)
 	work_want_read(account, mbox);
 }
 
+/* Gives the lock back. Ends the wait at once where there is no line to wait for. */
 static void
 park(struct account *account, struct fetch *fetch, struct fetch_wait *wait)
 {
-	wait->wait.deadline_ns = clock_boot_ns() + (int64_t)account->config.timeout_s * CLOCK_SEC;
-	g_ptr_array_add(fetch->waits, wait_ref(&wait->wait));
-	fetch_enqueue(account, fetch);
-	watch_park(account, &wait->wait);
+	struct fault fault;
+	bool away = line_is_away(account, &fault);
+	if (away) {
+		fetch_release(account, fetch);
+	} else {
+		wait->wait.deadline_ns = clock_boot_ns() +
+		                         (int64_t)account->config.timeout_s * CLOCK_SEC;
+		g_ptr_array_add(fetch->waits, wait_ref(&wait->wait));
+		fetch_enqueue(account, fetch);
+		watch_park(account, &wait->wait);
+	}
+	g_mutex_unlock(&account->lock);
+	if (away)
+		wait_end(&wait->wait, &fault);
 }
 
 static void
@@ -137,12 +148,10 @@ account_open(struct account *account, struct fetch_wait *wait, uint64_t *size_r)
 	}
 	wait->offset = wait->length = 0;
 	struct fetch *fetch = fetch_lock(account, wait->ino);
-	if (fetch == NULL) {
+	if (fetch == NULL)
 		end_gone(wait);
-		return false;
-	}
-	park(account, fetch, wait);
-	g_mutex_unlock(&account->lock);
+	else
+		park(account, fetch, wait);
 	return false;
 }
 
@@ -167,7 +176,6 @@ account_read(struct account *account, struct fetch_wait *wait)
 	wait->length = MIN(wait->length, (size_t)60 * BODY_CHUNK);
 	wait->filled[0] = 0;
 	park(account, fetch, wait);
-	g_mutex_unlock(&account->lock);
 }
 
 bool

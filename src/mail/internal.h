@@ -124,6 +124,8 @@ struct account {
 	struct fault line_fault; /* why there is no connection; kind NONE while there is one */
 	int64_t broke_ns;        /* boottime when a connection was last lost */
 	int64_t line_lost_ns;    /* boottime since when there is none, 0: never was one */
+	int64_t refused_ns;      /* boottime when a connection could last not be had */
+	int64_t wished_ns;       /* boottime when somebody last would have had one */
 	uint64_t journal_seq;    /* the last one given */
 
 	int guid;                /* enum guid; atomic */
@@ -157,6 +159,10 @@ int64_t work_progress_ns(struct account *account);
 void line_open(struct worker *worker);
 /* Gives it up, politely if it still works. */
 void line_close(struct worker *worker, bool polite);
+/* There is no line for a while, and it has just been tried: who would wait for one is told so at once,
+ * else a grep over what is not cached would wait a second a file. The next attempt is made soon.
+ * *fault_r: why. Lock held. */
+bool line_is_away(struct account *account, struct fault *fault_r);
 /* Asks whether it is alive, and gives it up if it is not. Meanwhile what waits may go to another
  * connection, or to a new one. */
 void line_probe(struct worker *worker);

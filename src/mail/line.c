@@ -14,6 +14,8 @@
 
 /* After a line was lost, what waits is not failed before so long has passed without a new one. */
 #define GRACE_NS (5 * CLOCK_SEC)
+/* What was tried so lately need not be tried for who asks now. */
+#define TRIED_NS (3 * CLOCK_SEC)
 /* A doubtful one must answer within this, or a third of the timeout. */
 #define PROBE_MAX_S 10u
 
@@ -56,6 +58,7 @@ connect_failed(struct worker *worker, const struct fault *fault)
 	g_mutex_lock(&account->lock);
 	bool alone = account->connected == 0;
 	bool changed = account->line_fault.kind != fault->kind;
+	account->refused_ns = now;
 	if (alone)
 		account->line_fault = *fault;
 	bool fatal = fault->kind == FAULT_AUTH || fault->kind == FAULT_TLS ||
@@ -129,6 +132,22 @@ line_close(struct worker *worker, bool polite)
 		pool_closed(account->pool, clock_boot_ns());
 	else
 		pool_lost(account->pool, clock_boot_ns());
+}
+
+bool
+line_is_away(struct account *account, struct fault *fault_r)
+{
+	int64_t now = clock_boot_ns();
+	bool away = account->connected == 0 && account->login == LOGIN_DONE &&
+	            account->line_fault.kind != FAULT_NONE &&
+	            now - account->line_lost_ns >= GRACE_NS &&
+	            now - account->refused_ns < TRIED_NS;
+	if (away) {
+		*fault_r = account->line_fault;
+		account->wished_ns = now;
+		g_cond_broadcast(&account->work);
+	}
+	return away;
 }
 
 void

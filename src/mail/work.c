@@ -15,6 +15,8 @@
 
 /* Further connections than the first are closed when they had nothing to do for so long. */
 #define IDLE_CLOSE_NS (300 * CLOCK_SEC)
+/* Somebody who asked for what is not there is looked after for so long. */
+#define WISH_NS (2 * CLOCK_SEC)
 /* A connection that was idle for so long may be dead by now. */
 #define DOUBT_NS (60 * CLOCK_SEC)
 
@@ -270,7 +272,7 @@ run_sync(struct worker *worker, struct mbox *mbox)
 	 * connection may yet bring it. */
 	wait_list_end(&refresh, NULL);
 	wait_list_end(&listing, ok ? NULL : &fault);
-	if (!ok)
+	if (!ok && fault.kind != FAULT_CANCELLED)
 		log_warn("%s", fault.text);
 	if (renew)
 		conn_logout(worker->conn);
@@ -332,7 +334,7 @@ worker_idle(struct worker *worker, int64_t now)
 	} else if (account->login != LOGIN_FAILED && connection_wanted(account, now) &&
 	           account->connected < push_worker_max(account)) {
 		bool hurry = account->read_queue.length > 0 || account->parked->len > 0 ||
-		             account->draining;
+		             account->draining || now - account->wished_ns < WISH_NS;
 		if (pool_may_connect(account->pool, now, hurry ? POOL_HURRY : POOL_PATIENT,
 		                     &until)) {
 			g_mutex_unlock(&account->lock);
