@@ -159,9 +159,9 @@ int64_t work_progress_ns(struct account *account);
 void line_open(struct worker *worker);
 /* Gives it up, politely if it still works. */
 void line_close(struct worker *worker, bool polite);
-/* There is no line for a while, and it has just been tried: who would wait for one is told so at once,
- * else a grep over what is not cached would wait a second a file. The next attempt is made soon.
- * *fault_r: why. Lock held. */
+/* There is no line for a while, and it has just been tried: who would wait for one is told so at
+ * once, else a grep over what is not cached would wait a second a file. The next attempt is made
+ * soon. *fault_r: why. Lock held. */
 bool line_is_away(struct account *account, struct fault *fault_r);
 /* Asks whether it is alive, and gives it up if it is not. Meanwhile what waits may go to another
  * connection, or to a new one. */
