@@ -226,9 +226,10 @@ push_synced(struct account *account, struct mbox *mbox, int64_t previous_ns, boo
 {
 	const struct push *push = &account->push;
 	set_watched(mbox);
-	mbox->unsettled = changed && mbox->covered_by != NULL &&
-	                  mbox->covered_by->standing == WATCH_ALL;
-	if (!changed || mbox->covered_by == NULL || previous_ns == 0)
+	/* What the first sync finds nobody need have told. */
+	bool news = changed && mbox->covered_by != NULL && previous_ns != 0;
+	mbox->unsettled = news && mbox->covered_by->standing == WATCH_ALL;
+	if (!news)
 		return;
 	if (mbox->heard_ns >= previous_ns)
 		prove(&account->push);
