@@ -138,8 +138,7 @@ bool
 line_is_away(struct account *account, struct fault *fault_r)
 {
 	int64_t now = clock_boot_ns();
-	bool away = account->connected == 0 && account->login == LOGIN_DONE &&
-	            account->line_fault.kind != FAULT_NONE &&
+	bool away = account->connected == 0 && account->line_fault.kind != FAULT_NONE &&
 	            now - account->line_lost_ns >= GRACE_NS &&
 	            now - account->refused_ns < TRIED_NS;
 	if (away) {

@@ -174,6 +174,9 @@ def mounts_without_a_server(t):
         fails(kind + ': what is not cached', m.read, 'Small', names['Small'][30 if kind == 'refused' else 31])
         fails(kind + ': what was never listed', os.listdir, m.p('Never'))
         if kind == 'refused':
+            many = [m.p('Small', n) for n in names['Small'][1:]] * 10
+            result = run('cat', *many, timeout=GUARD)
+            check(result.code == 1, 'a grep over what is not cached does not wait a file', result)
             proxy.refuse(False)
         else:
             proxy.go()
@@ -219,17 +222,23 @@ def a_dead_line_while_idle(t):
     check(proxy.stats()['accepted'] > 0, 'on a new connection')
 
 
+def watched(t, without):
+    """A mount whose INBOX is watched, without asking, as far as the server can."""
+    path = os.path.join(t.path, without)
+    os.mkdir(path, 0o711)
+    server = t.add(Dovecot(path))
+    server.deliver('INBOX', corpus.bulk(COUNT))
+    proxy = t.add(Proxy(path, server.port))
+    m = mount(t, server, ['refresh=3600', 'timeout=%d' % TIMEOUT, 'without=' + without],
+              proxy=proxy, expect=['.'], name='m' + without, home=path + '/home')
+    return server, proxy, m
+
+
 @case
 def a_dead_watcher_is_found_out(t):
     """The line that brings the news dies with the others: use of any of them finds it out."""
     for without in ('XLIST', 'NOTIFY'):
-        path = os.path.join(t.path, without)
-        os.mkdir(path, 0o711)
-        server = t.add(Dovecot(path))
-        server.deliver('INBOX', corpus.bulk(COUNT))
-        proxy = t.add(Proxy(path, server.port))
-        m = mount(t, server, ['refresh=3600', 'timeout=%d' % TIMEOUT, 'without=' + without],
-                  proxy=proxy, expect=['.'], name='m' + without, home=path + '/home')
+        server, proxy, m = watched(t, without)
         names = m.ls('INBOX')
         for n in names[:3]:
             m.read('INBOX', n)
@@ -245,13 +254,7 @@ def a_dead_watcher_is_found_out(t):
 def a_dead_watcher_is_found_out_by_looking(t):
     """The same where nothing is read: what is watched is listed without a question."""
     for without in ('XLIST', 'NOTIFY'):
-        path = os.path.join(t.path, without)
-        os.mkdir(path, 0o711)
-        server = t.add(Dovecot(path))
-        server.deliver('INBOX', corpus.bulk(COUNT))
-        proxy = t.add(Proxy(path, server.port))
-        m = mount(t, server, ['refresh=3600', 'timeout=%d' % TIMEOUT, 'without=' + without],
-                  proxy=proxy, expect=['.'], name='m' + without, home=path + '/home')
+        server, proxy, m = watched(t, without)
         equal(len(m.ls('INBOX')), COUNT, 'listed')
         news(server, m, 'by push', 7000)
         time.sleep(2 * TIMEOUT + 1)
