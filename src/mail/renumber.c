@@ -382,8 +382,13 @@ fetch_headers(struct renumber *renumber, struct fault *fault)
 
 /* --- those that are new ----------------------------------------------------------------------- */
 
-struct settle {
+typedef bool visit_message(struct cache_txn *txn, struct renumber *renumber,
+                           struct message_record *record, struct fault *fault);
+
+/* A step through the new generation. */
+struct step {
 	struct renumber *renumber;
+	visit_message *visit;
 	uint32_t uid; /* behind this one */
 	bool more;
 };
@@ -392,8 +397,10 @@ static bool
 settle_one(struct cache_txn *txn, struct renumber *renumber, struct message_record *record,
            struct fault *fault)
 {
-	struct identity identity = { .name = g_string_new(NULL) };
 	uint32_t uid = record->uid;
+	if (record->ino != 0)
+		return true;
+	struct identity identity = { .name = g_string_new(NULL) };
 	bool ok = identity_find(txn, renumber->sync->id, renumber->sync->uidvalidity, record,
 	                        &identity, fault);
 	uint64_t ino = identity.ino, body = 0;
@@ -412,16 +419,16 @@ settle_one(struct cache_txn *txn, struct renumber *renumber, struct message_reco
 }
 
 static bool
-settle_run(struct cache_txn *txn, void *data, struct fault *fault)
+step_run(struct cache_txn *txn, void *data, struct fault *fault)
 {
-	struct settle *settle = data;
+	struct step *step = data;
 	struct cache_view *view = cache_txn_view(txn);
 	struct message_record record;
-	uint32_t uid = settle->uid;
-	uint32_t space = settle->renumber->new_space;
+	uint32_t uid = step->uid;
+	uint32_t space = step->renumber->new_space;
 	for (unsigned i = 0; i < STEP && cache_uid_next(view, space, uid, &uid); i++)
 		if (cache_message_by_uid(view, space, uid, &record) &&
-		    record.ino == 0 && !settle_one(txn, settle->renumber, &record, fault))
+		    !step->visit(txn, step->renumber, &record, fault))
 			return false;
 	return true;
 }
@@ -429,17 +436,15 @@ settle_run(struct cache_txn *txn, void *data, struct fault *fault)
 /* The new generation in steps, each a task. That may be run twice: the place is moved on between
  * them. */
 static bool
-step_through(struct renumber *renumber, bool (*run)(struct cache_txn *, void *, struct fault *),
-             struct fault *fault)
+step_through(struct renumber *renumber, visit_message *visit, struct fault *fault)
 {
-	struct settle settle = { renumber, 0, true };
-	while (settle.more) {
-		if (!cache_run(renumber->sync->account->cache, run, &settle, fault))
+	struct step step = { renumber, visit, 0, true };
+	while (step.more) {
+		if (!cache_run(renumber->sync->account->cache, step_run, &step, fault))
 			return false;
 		struct cache_view *view = cache_view_begin(renumber->sync->account->cache);
-		for (unsigned i = 0; settle.more && i < STEP; i++)
-			settle.more = cache_uid_next(view, renumber->new_space, settle.uid,
-			                             &settle.uid);
+		for (unsigned i = 0; step.more && i < STEP; i++)
+			step.more = cache_uid_next(view, renumber->new_space, step.uid, &step.uid);
 		cache_view_end(view);
 	}
 	return true;
@@ -459,30 +464,21 @@ is_sound(const struct renumber *renumber, struct cache_view *view,
 }
 
 static bool
-reset_run(struct cache_txn *txn, void *data, struct fault *fault)
+reset_one(struct cache_txn *txn, struct renumber *renumber, struct message_record *record,
+          struct fault *fault)
 {
-	struct settle *settle = data;
-	struct cache_view *view = cache_txn_view(txn);
-	struct message_record record;
-	uint32_t uid = settle->uid;
-	uint32_t space = settle->renumber->new_space;
-	for (unsigned i = 0; i < STEP && cache_uid_next(view, space, uid, &uid); i++) {
-		if (!cache_message_by_uid(view, space, uid, &record) ||
-		    is_sound(settle->renumber, view, &record))
-			continue;
-		record.ino = record.body = record.prior = 0;
-		record.state &= ~(uint32_t)(MESSAGE_HIDDEN | MESSAGE_PROBABLE);
-		if (!txn_message_put(txn, settle->renumber->sync->id, &record, fault))
-			return false;
-	}
-	return true;
+	if (is_sound(renumber, cache_txn_view(txn), record))
+		return true;
+	record->ino = record->body = record->prior = 0;
+	record->state &= ~(uint32_t)(MESSAGE_HIDDEN | MESSAGE_PROBABLE);
+	return txn_message_put(txn, renumber->sync->id, record, fault);
 }
 
 /* Meanwhile the old generation may have lost what was carried over: that is nobody yet. */
 static bool
 reset_unsound(struct renumber *renumber, struct fault *fault)
 {
-	return !renumber->sync->resumed || step_through(renumber, reset_run, fault);
+	return !renumber->sync->resumed || step_through(renumber, reset_one, fault);
 }
 
 /* --- the whole ------------------------------------------------------------------------------ */
@@ -502,7 +498,7 @@ renumber_run(struct sync *sync, GPtrArray *gone, struct fault *fault)
 		ok = fetch_headers(&renumber, fault) && walk(&renumber, match_one, NULL) &&
 		     carry_all(&renumber, fault);
 	}
-	ok = ok && step_through(&renumber, settle_run, fault) && walk(&renumber, note_gone, NULL);
+	ok = ok && step_through(&renumber, settle_one, fault) && walk(&renumber, note_gone, NULL);
 	if (ok)
 		log_info("mailbox %u was renumbered: %u messages recognised, %u not", sync->id,
 		         renumber.carried, renumber.lost);
