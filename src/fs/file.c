@@ -100,18 +100,34 @@ file_open(struct file_table *table, uint64_t ino, uint64_t key, const struct sta
 		atomic_init(&file->reads, 0);
 		g_hash_table_insert(table->open, &file->ino, file);
 	}
+	GByteArray *old = atomic_load(&file->data);
+	if (old != NULL && atomic_load(&file->key) == key) {
+		GByteArray *spare = data;
+		data = old;
+		old = spare;
+	}
 	file->opens++;
 	file->st = *st;
 	atomic_store(&file->size, (uint64_t)st->st_size);
 	atomic_store(&file->key, key);
-	if (data != NULL && atomic_load(&file->data) == NULL) {
-		atomic_store(&file->data, data);
-		data = NULL;
-	}
+	atomic_store(&file->data, data);
 	pthread_mutex_unlock(&table->lock);
-	if (data != NULL)
-		g_byte_array_unref(data);
+	if (old != NULL)
+		g_byte_array_unref(old);
 	return file;
+}
+
+GByteArray *
+file_data(struct file_table *table, struct file *file)
+{
+	if (atomic_load(&file->data) == NULL)
+		return NULL;
+	pthread_mutex_lock(&table->lock);
+	GByteArray *data = atomic_load(&file->data);
+	if (data != NULL)
+		g_byte_array_ref(data);
+	pthread_mutex_unlock(&table->lock);
+	return data;
 }
 
 void

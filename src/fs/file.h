@@ -30,7 +30,7 @@ struct file {
 	uint64_t ino;
 	_Atomic uint64_t size;      /* true size, octets */
 	_Atomic uint64_t key;       /* of the body */
-	_Atomic(GByteArray *) data; /* the whole message, set once, or NULL */
+	_Atomic(GByteArray *) data; /* the whole message, or NULL: see file_data() */
 	atomic_int reads;           /* READs that are waiting for the network */
 	/* The table's own. */
 	unsigned opens;
@@ -46,6 +46,9 @@ void file_table_free(struct file_table **table);
 /* One more handle of the message. data (or NULL) becomes the table's. */
 struct file *file_open(struct file_table *table, uint64_t ino, uint64_t key,
                        const struct stat *st, GByteArray *data);
+/* The octets if the table has them, else NULL. They are the caller's to unref once they are sent:
+ * the reader may have closed the message before its reply has returned. */
+GByteArray *file_data(struct file_table *table, struct file *file);
 /* One handle less; sets *file to NULL. */
 void file_close(struct file_table *table, struct file **file);
 /* The last stat of an open message; false: it is not open. */

@@ -53,11 +53,13 @@ push_body(struct fs *fs, struct cache_view *view, struct file *file)
 	if (atomic_load(&file->reads) > 0)
 		return;
 	if (atomic_fetch_add(&fs->pushing, 1) < PUSHING_MAX) {
-		GByteArray *data = atomic_load(&file->data);
+		GByteArray *data = file_data(fs->files, file);
 		if (data == NULL)
 			push_cached(fs, view, file);
 		else if (!file_pushed(fs->files, file->ino))
 			push_data(fs, file, data);
+		if (data != NULL)
+			g_byte_array_unref(data);
 	}
 	atomic_fetch_sub(&fs->pushing, 1);
 }
@@ -225,6 +227,20 @@ read_step(struct park *park, const struct fault *fault)
 	park_finish(park);
 }
 
+/* From the octets that the cache could not take. False: they are not all there. */
+static bool
+read_held(struct fs *fs, fuse_req_t req, struct file *file, size_t size, off_t off)
+{
+	GByteArray *data = file_data(fs->files, file);
+	if (data == NULL)
+		return false;
+	bool there = (uint64_t)off + size <= data->len;
+	if (there)
+		fuse_reply_buf(req, (char *)data->data + off, size);
+	g_byte_array_unref(data);
+	return there;
+}
+
 /* From the cache's own pages, without a copy. False: they are not all there. */
 static bool
 read_cached(struct fs *fs, fuse_req_t req, const struct file *file, size_t size, off_t off)
@@ -247,7 +263,6 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file
 	struct fs *fs = req_fs(req);
 	struct file *file = (struct file *)(uintptr_t)fi->fh;
 	uint64_t whole = atomic_load(&file->size);
-	GByteArray *data = atomic_load(&file->data);
 	if ((uint64_t)off >= whole) {
 		fuse_reply_buf(req, NULL, 0);
 		return;
@@ -255,11 +270,7 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file
 	size = (size_t)MIN(size, whole - (uint64_t)off);
 	if (off == 0 && whole <= PUSH_MAX) /* the kernel asks: so it has lost what it was given */
 		file_dropped(fs->files, ino);
-	if (data != NULL && (uint64_t)off + size <= data->len) {
-		fuse_reply_buf(req, (char *)data->data + off, size);
-		return;
-	}
-	if (read_cached(fs, req, file, size, off))
+	if (read_held(fs, req, file, size, off) || read_cached(fs, req, file, size, off))
 		return;
 	struct call *call = call_new(req, read_step);
 	call->park.abandon = read_abandon;

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -26,8 +27,10 @@ test_open_close(void **state)
 	assert_ptr_equal(a, b);
 	assert_int_equal(atomic_load(&a->size), 100);
 	assert_int_equal(atomic_load(&a->key), 77);
-	assert_ptr_equal(atomic_load(&a->data), data);
-	/* The first ones stay, since readers may be at them. */
+	GByteArray *held = file_data(table, a);
+	assert_ptr_equal(held, data);
+	g_byte_array_unref(held);
+	/* The first ones stay: others are the same. */
 	struct file *c = file_open(table, 5, 77, &st, g_byte_array_new());
 	assert_ptr_equal(atomic_load(&c->data), data);
 	file_close(table, &a);
@@ -38,6 +41,39 @@ test_open_close(void **state)
 	file_close(table, &b);
 	assert_false(file_last_stat(table, 5, &got));
 	file_table_free(&table);
+	file_table_free(&table);
+}
+
+static GByteArray *
+octets(const char *text)
+{
+	GByteArray *data = g_byte_array_new();
+	g_byte_array_append(data, (const guint8 *)text, (guint)strlen(text));
+	return data;
+}
+
+static void
+test_octets(void **state)
+{
+	struct file_table *table = file_table_new();
+	struct stat st = { .st_ino = 5, .st_size = 3 };
+	(void)state;
+	struct file *a = file_open(table, 5, 77, &st, octets("abc"));
+	GByteArray *held = file_data(table, a);
+	/* Those of another body are never the message's, and the cache may have them. */
+	struct file *b = file_open(table, 5, 78, &st, NULL);
+	assert_null(file_data(table, b));
+	struct file *c = file_open(table, 5, 78, &st, octets("xyz"));
+	GByteArray *other = file_data(table, c);
+	assert_memory_equal(other->data, "xyz", 3);
+	/* What is being sent outlives the last handle. */
+	file_close(table, &a);
+	file_close(table, &b);
+	file_close(table, &c);
+	assert_memory_equal(held->data, "abc", 3);
+	assert_memory_equal(other->data, "xyz", 3);
+	g_byte_array_unref(held);
+	g_byte_array_unref(other);
 	file_table_free(&table);
 }
 
@@ -155,6 +191,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open_close),
+		cmocka_unit_test(test_octets),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_pushed),
 		cmocka_unit_test(test_doubted),
