@@ -249,6 +249,7 @@ account_refresh(struct account *account, uint32_t id, struct wait *wait)
 	if (!fresh && !mbox->gone) {
 		tree_want_look(account, mbox, true);
 		hurry(account, mbox);
+		line_wish(account, now);
 	}
 	/* A server that is silent is not waited for again and again, nor is a look at many
 	 * mailboxes that takes longer than anybody waits. */

@@ -163,6 +163,8 @@ void line_close(struct worker *worker, bool polite);
  * once, else a grep over what is not cached would wait a second a file. The next attempt is made
  * soon. *fault_r: why. Lock held. */
 bool line_is_away(struct account *account, struct fault *fault_r);
+/* Somebody would have had a line just now: if there is none, it is tried soon. Lock held. */
+void line_wish(struct account *account, int64_t now);
 /* Asks whether it is alive, and gives it up if it is not. Meanwhile what waits may go to another
  * connection, or to a new one. */
 void line_probe(struct worker *worker);

@@ -134,6 +134,15 @@ line_close(struct worker *worker, bool polite)
 		pool_lost(account->pool, clock_boot_ns());
 }
 
+void
+line_wish(struct account *account, int64_t now)
+{
+	if (account->connected > 0)
+		return;
+	account->wished_ns = now;
+	g_cond_broadcast(&account->work);
+}
+
 bool
 line_is_away(struct account *account, struct fault *fault_r)
 {
@@ -143,8 +152,7 @@ line_is_away(struct account *account, struct fault *fault_r)
 	            now - account->refused_ns < TRIED_NS;
 	if (away) {
 		*fault_r = account->line_fault;
-		account->wished_ns = now;
-		g_cond_broadcast(&account->work);
+		line_wish(account, now);
 	}
 	return away;
 }

@@ -190,6 +190,26 @@ def mounts_without_a_server(t):
 
 
 @case
+def who_looks_is_served_sooner(t):
+    """The pauses between attempts get long, but not for somebody who lists."""
+    server = t.add(Dovecot(t.path))
+    server.deliver('INBOX', corpus.bulk(COUNT))
+    proxy = t.add(Proxy(t.path, server.port))
+    m = mount(t, server, ['refresh=1', 'timeout=%d' % TIMEOUT], proxy=proxy, expect=['.'])
+    equal(len(m.ls('INBOX')), COUNT, 'all is listed')
+    server.stop()
+    proxy.cut()
+    proxy.reset()
+    # 1, 2, 4 and 8 seconds, more or less: the next pause is 12 at least, and the one after it 24.
+    need(wait_for(lambda: proxy.stats()['accepted'] >= 5, 60, 0.1), 'it is tried now and then')
+    proxy.reset()
+    check(wait_for(lambda: len(m.ls('INBOX')) == COUNT and proxy.stats()['accepted'] >= 3, 11, 0.1),
+          'with somebody there it is tried each second', proxy.stats())
+    server.start()
+    news(server, m, 'when it is back', 4000)
+
+
+@case
 def a_dead_line_is_found_out(t):
     """As after a laptop's sleep: the connections are dead, and nobody said so."""
     server, proxy, m, names = account(t)
