@@ -85,7 +85,9 @@ take_entry(struct tree *tree, const struct imap_response *response)
 	    list.name_len == 0 || memchr(list.name, '\0', list.name_len) != NULL)
 		return;
 	struct tree_entry *entry = g_new0(struct tree_entry, 1);
-	entry->raw = g_strndup(list.name, list.name_len);
+	/* RFC 3501 5.1: in any case, and some servers have it as `Inbox`. */
+	bool inbox = imap_name_is_inbox(list.name, list.name_len);
+	entry->raw = inbox ? g_strdup("INBOX") : g_strndup(list.name, list.name_len);
 	entry->raw_len = list.name_len;
 	entry->delimiter = g_strndup(list.delimiter != NULL ? list.delimiter : "",
 	                             list.delimiter_len);

@@ -75,6 +75,7 @@ class FakeImap(Account):
         self.idle = 'good'       # 'mute', 'no-plus', 'bye' (at the first news), 'refuse'
         self.notify = 'good'     # 'mute', 'overflow' (at the first news), 'refuse'
         self.notify_events = set(Push.EVENTS)  # others are answered with BADEVENT
+        self.inbox = 'INBOX'     # how LIST spells it
         self.add_box('INBOX')
         if self.has('X-GM-EXT-1'):
             self.gmail()
@@ -489,7 +490,8 @@ class Connection(Selected, Push):
                 below = name + (server.delimiter or '\0')
                 shown.append('\\HasChildren' if any(n.startswith(below) for n in server.boxes)
                              else '\\HasNoChildren')
-            self.send('* %s (%s) %s %s' % (word, ' '.join(shown), delimiter, self._quoted(name)))
+            self.send('* %s (%s) %s %s' % (word, ' '.join(shown), delimiter, self._quoted(
+                server.inbox if name == 'INBOX' else name)))
             if status and self._selectable(box) and not isinstance(box.faults.status, str):
                 self.send(self.status_line(box, status))
         self.tagged('OK done')

@@ -317,6 +317,22 @@ def mute_idle_is_found_out(t):
 
 
 @case
+def inbox_in_another_spelling(t):
+    server = t.add(fake(ALL, inbox='Inbox'))
+    m = mount(t, server, NEVER)
+    equal(sorted(m.ls()), ['INBOX', 'Sent', 'Trash'], 'the mailboxes are listed')
+    for box in ('INBOX', 'Sent'):
+        equal(len(eml(m.ls(box))), 1, '%s is listed' % box)
+
+    def watched():
+        with server.lock:
+            return {c.box.name for c in server.connections.values() if c.listening}
+    check(wait_for(lambda: watched() == {'INBOX', 'Sent'}, WAIT),
+          'it is watched beside the mailbox used last', watched())
+    arrives(m, server, 100)
+
+
+@case
 def mute_notify_gives_way_to_idle(t):
     server = t.add(fake(MODERN, notify='mute'))
     m = mount(t, server, 'refresh=1', debug=True)
