@@ -475,6 +475,17 @@ run_commands(struct worker *worker, struct receive *receive, struct fault *refus
 	return ok;
 }
 
+/* A message that the server did not give may be one that this connection has not been told of yet:
+ * some look around for what others did at a NOOP alone. */
+static bool
+look_around(struct worker *worker, const GPtrArray *batch, struct fault *fault)
+{
+	bool again = false;
+	for (guint i = 0; i < batch->len; i++)
+		again |= ((const struct fetch *)g_ptr_array_index(batch, i))->failures > 0;
+	return !again || conn_selected(worker->conn) == NULL || conn_noop(worker->conn, fault);
+}
+
 void
 fetch_run(struct worker *worker, struct mbox *mbox)
 {
@@ -496,7 +507,8 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 	take_cached(account, batch, cached, &done);
 	fetch_judge(account, cached, true, &stale);
 	if (batch->len > 0) {
-		ok = line_select(worker, mbox->id, false, false, &fault);
+		ok = look_around(worker, batch, &fault) &&
+		     line_select(worker, mbox->id, false, false, &fault);
 		/* An index that is not in step with a renumbered mailbox will be, soon. */
 		bool displaced = !ok && conn_alive(worker->conn) &&
 		                 conn_selected(worker->conn) != NULL;

@@ -83,6 +83,7 @@ class Faults:
         self.exists = 0             # what EXISTS of a SELECT says too much
         self.no_uidnext = False
         self.unsettled = False      # each EXAMINE tells another UIDVALIDITY, until a SELECT
+        self.quiet = False          # FETCH and SEARCH tell nothing of what others did, as Courier's
         self.unnamed = False        # flags that are told unasked come without the UID
         self.status = None          # tagged answer to STATUS, or {item: value} told instead
         self.copy = None            # tagged answer to COPY and MOVE; nothing is done

@@ -260,7 +260,8 @@ class Selected:
         elif faults.search != 'none':
             self.send('* SEARCH' + ''.join(' %d' % n for n in numbers)
                       + (' (MODSEQ %d)' % modseq if modseq else ''))
-        self.news(expunges=uid)
+        if not faults.quiet:
+            self.news(expunges=uid)
         self._tagged_limited(least)
 
     def _in_uid_key(self, text):
@@ -366,7 +367,8 @@ class Selected:
             if self.waiting > 60000:
                 self.flush()
         with server.lock:
-            self.news(expunges=uid)
+            if not faults.quiet:
+                self.news(expunges=uid)
         self._tagged_limited(least)
 
     @staticmethod
