@@ -66,6 +66,8 @@ struct mbox {
 	uint64_t step;       /* batches that became visible */
 	uint64_t revision;   /* of those that changed anything */
 	unsigned mismatches; /* of QRESYNC's sums */
+	int64_t surplus;     /* the server counted so many messages more than it listed */
+	bool miscounted;     /* it did so once */
 	unsigned rewinds;    /* its numbers went back, in a row, and nothing had changed for that */
 	unsigned refusals;   /* syncs in a row that the server refused */
 	struct wait_list refresh_waits, listing_waits;

@@ -8,6 +8,8 @@
 
 /* A list of UIDs during which messages went is asked for again so often. */
 #define LISTS_MAX 3u
+/* So many may be counted where none can be listed. */
+#define FEW 10u
 
 /* --- what the server says ------------------------------------------------------------------ */
 
@@ -62,7 +64,8 @@ plan_vanished(struct plan *plan, const struct seqset *uids)
 void
 plan_expunged(struct plan *plan)
 {
-	plan->shrunk = plan->expunged = true;
+	plan->shrunk = true;
+	plan->expunged++;
 }
 
 void
@@ -110,7 +113,8 @@ plan_settle_uids(struct plan *plan)
 	seqset_free(&known);
 }
 
-/* A list of UIDs has none that should be known and is not, and all that was met before. */
+/* A list of UIDs has none that should be known and is not, and all that was met before, but for as
+ * many as went since without a name. */
 static bool
 is_credible(const struct plan *plan)
 {
@@ -121,23 +125,47 @@ is_credible(const struct plan *plan)
 	seqset_clear(odd);
 	seqset_unite(odd, plan->seen);
 	seqset_subtract(odd, plan->found);
-	credible &= plan->expunged || seqset_is_empty(odd);
+	credible &= seqset_count(odd) <= plan->expunged;
 	seqset_free(&known);
 	seqset_free(&odd);
 	return credible;
 }
 
+/* Whether all three ways gave the same list: so it is EXISTS that is wrong. An empty one is not
+ * believed where there should be more than a few. */
+static bool
+is_unanimous(struct plan *plan, bool whole)
+{
+	bool same = plan->way == 0 || (plan->agreed && seqset_equal(plan->before, plan->found));
+	plan->agreed = whole && same && (plan->exists <= FEW || !seqset_is_empty(plan->found));
+	seqset_clear(plan->before);
+	seqset_unite(plan->before, plan->found);
+	return plan->agreed && plan->way == 2;
+}
+
 /* A list of UIDs: believed if it has as many members as the mailbox has messages. If some went
- * meanwhile, it may be one that lacks others and has just as many. */
+ * meanwhile, it may be one that lacks others and has just as many. Before EXISTS is taken for wrong
+ * it gets the occasion to be told anew. */
 static void
 answered_uids(struct plan *plan, bool ok)
 {
-	bool matches = ok && !plan->unreadable && seqset_count(plan->found) == plan->exists &&
-	               (plan->way == 2 || is_credible(plan));
+	bool whole = ok && !plan->unreadable;
+	int64_t surplus = (int64_t)plan->exists - (int64_t)seqset_count(plan->found);
+	bool expected = surplus == 0 ||
+	                (surplus == plan->known.surplus &&
+	                 (plan->known.count == 0 || !seqset_is_empty(plan->found)));
+	bool matches = whole && expected && (plan->way == 2 || is_credible(plan));
 	seqset_unite(plan->seen, plan->found);
-	plan->certain = matches && !plan->shrunk;
+	bool unanimous = !matches && is_unanimous(plan, whole) && !plan->shrunk;
+	if (unanimous && !plan->noop_done) {
+		plan->way = 0;
+		plan->stage = STAGE_NOOP;
+		return;
+	}
+	plan->certain = unanimous || (matches && !plan->shrunk);
 	if (!plan->certain && plan->shrunk && ++plan->lists < LISTS_MAX)
 		return;
+	plan->surplus = plan->certain ? surplus : 0;
 	if (!plan->certain && plan->way < 2) {
 		plan->way++;
 		return;
@@ -196,13 +224,13 @@ plan_answered(struct plan *plan, uint32_t exists, bool ok)
 		break;
 	case STAGE_NOOP:
 		plan->noop_done = true;
-		plan->stage = STAGE_SUM;
+		plan->stage = plan->agreed ? STAGE_UIDS : STAGE_SUM;
 		break;
 	case STAGE_UIDS:
 		answered_uids(plan, ok);
 		break;
 	case STAGE_EMPTY:
-		plan->certain = good && plan->has_count && plan->found_count == 0;
+		plan->certain = good && plan->has_count && plan->found_count == plan->surplus;
 		if (!plan->certain)
 			seqset_clear(plan->vanished);
 		plan->stage = STAGE_NEW;

@@ -36,6 +36,7 @@ struct plan {
 	struct seqset *vanished; /* known, and gone */
 	struct seqset *seen;     /* heard of in any way, and not said to have vanished since */
 	struct seqset *found;    /* by the question under way */
+	struct seqset *before;   /* the list of UIDs as the way before had it */
 	struct seqset *set;      /* of the question under way */
 	struct seqset *doubtful; /* known messages whose flags may be others */
 	bool delta;              /* the SELECT carried QRESYNC */
@@ -46,10 +47,12 @@ struct plan {
 	bool summed;             /* what is gone is settled */
 	bool doubtful_list;      /* only the list of UIDs can say what is there */
 	bool unchanged, certain, mismatch, noop_done, listed_uids, recount, compared;
-	bool expunged;           /* messages went, which ones was not told */
+	unsigned expunged;       /* messages that went, which ones was not told */
 	bool doubt;              /* a sum was right, but not all that is known is there, or not all
 	                          * that is there is known */
 	bool shrunk;             /* messages went while the present question was answered */
+	bool agreed;             /* the lists of UIDs are all the same, so far */
+	int64_t surplus;
 	unsigned way, search, lists;
 	uint32_t exists, found_count;
 	bool has_count;

@@ -25,6 +25,7 @@ plan_new(const struct plan_known *known, unsigned can)
 	plan->vanished = seqset_new();
 	plan->seen = seqset_new();
 	plan->found = seqset_new();
+	plan->before = seqset_new();
 	plan->set = seqset_new();
 	plan->doubtful = seqset_new();
 	plan->certain = true;
@@ -44,6 +45,7 @@ plan_free(struct plan **plan)
 	seqset_free(&p->vanished);
 	seqset_free(&p->seen);
 	seqset_free(&p->found);
+	seqset_free(&p->before);
 	seqset_free(&p->set);
 	seqset_free(&p->doubtful);
 	for (unsigned i = 0; i < PLAN_SEARCHED; i++)
@@ -92,7 +94,7 @@ static bool
 sum_is_right(const struct plan *plan)
 {
 	/* Had nothing been left out, it could not be right. */
-	return !plan->expunged && plan->known.count + seqset_count(plan->fresh) ==
+	return plan->expunged == 0 && plan->known.count + seqset_count(plan->fresh) ==
 	                                  plan->exists + seqset_count(plan->vanished);
 }
 
@@ -128,7 +130,7 @@ plan_selected(struct plan *plan, const struct plan_state *state)
 	if (!usable)
 		seqset_clear(plan->told);
 	bool went_back = state->uidnext != 0 && state->uidnext < known->uidnext;
-	plan->doubtful_list = known->uidnext == 0;
+	plan->doubtful_list = known->uidnext == 0 || known->miscounted;
 	if (!known->listed || known->compare) {
 		plan->stage = STAGE_UIDS;
 		plan->wholly = known->listed || known->next(known->ctx, 0, NULL) != 0;
@@ -238,7 +240,8 @@ ask_gone(struct plan *plan, struct plan_question *question)
 {
 	seqset_clear(plan->set);
 	seqset_unite(plan->set, plan->vanished);
-	if (plan->way == 2 || seqset_is_empty(plan->found) || seqset_is_empty(plan->set)) {
+	if ((plan->way == 2 && plan->surplus == 0) || seqset_is_empty(plan->found) ||
+	    seqset_is_empty(plan->set)) {
 		plan->stage = STAGE_NEW;
 		return false;
 	}
@@ -448,6 +451,7 @@ plan_result(const struct plan *plan, struct plan_result *result_r)
 		.uidnext = next_uidnext(plan),
 		.recount = plan->recount,
 		.compared = plan->compared, .certain = plan->certain,
-		.mismatch = plan->mismatch,
+		.mismatch = plan->mismatch && plan->surplus == 0,
+		.surplus = plan->surplus,
 	};
 }

@@ -22,7 +22,8 @@
  *
  * By each the sum must be right: known + new - vanished = EXISTS. If it is not, the list of UIDs
  * decides, which must have EXISTS members itself, and what it lacks must not be had by FETCH:
- * absence alone removes nothing. What the server says is never believed twice over: a delta that
+ * absence alone removes nothing. If it is the same however it is asked for, EXISTS is wrong, and
+ * that is known from then on. What the server says is never believed twice over: a delta that
  * can't be read, a mod-sequence that went back or that it does not keep costs a look at all flags.
  *
  * What the applier may do at once: additions and flags. What it must do last, in one transaction:
@@ -46,6 +47,8 @@ struct plan_known {
 	uint64_t highestmodseq; /* 0: none */
 	uint32_t uidnext;       /* messages of this UID on are new; 0: a list of UIDs is needed */
 	uint32_t count;         /* messages */
+	int64_t surplus;        /* EXISTS counted so many more than could be listed, last time */
+	bool miscounted;        /* it did so once: no sum tells anything */
 	/* The least UID greater than `after`, 0: none; *flags_r (if not NULL): its enum imap_flag
 	 * bits. What it tells must not lack messages that it had when the plan was made. */
 	uint32_t (*next)(void *ctx, uint32_t after, unsigned *flags_r);
@@ -103,6 +106,7 @@ struct plan_result {
 	bool compared;                /* everything was compared */
 	bool certain;                 /* false: the server's answers contradict each other */
 	bool mismatch;                /* a QRESYNC delta's sum was wrong */
+	int64_t surplus;              /* EXISTS counts so many too many, whatever is asked */
 };
 
 struct plan;

@@ -57,12 +57,18 @@ make_plan(struct sync *sync)
 {
 	struct conn *conn = sync->worker->conn;
 	bool fresh = !sync->listed || sync->building;
+	g_mutex_lock(&sync->account->lock);
+	const struct mbox *mbox = work_mbox(sync->account, sync->id);
+	int64_t surplus = fresh ? 0 : mbox->surplus;
+	bool miscounted = !fresh && mbox->miscounted;
+	g_mutex_unlock(&sync->account->lock);
 	struct plan_known known = {
 		.listed = !fresh, .compare = sync->depth == SYNC_COMPARE && !fresh,
 		.prior = sync->building && sync->known_messages > 0,
 		.highestmodseq = fresh ? 0 : sync->known_modseq,
 		.uidnext = fresh ? 0 : sync->known_uidnext,
 		.count = fresh ? 0 : sync->known_messages,
+		.surplus = surplus, .miscounted = miscounted,
 		.next = next_known, .ctx = sync,
 	};
 	unsigned can = 0;
@@ -263,6 +269,23 @@ note_mismatch(struct sync *sync, const struct plan_result *result)
 		conn_ban(sync->worker->conn, IMAP_CAP_QRESYNC);
 }
 
+/* One that the server counts and does not list is no reason to do without the others. */
+static void
+note_surplus(struct sync *sync, const struct plan_result *result, uint32_t exists)
+{
+	if (!result->certain)
+		return;
+	g_mutex_lock(&sync->account->lock);
+	struct mbox *mbox = work_mbox(sync->account, sync->id);
+	bool other = mbox->surplus != result->surplus;
+	mbox->surplus = result->surplus;
+	mbox->miscounted |= result->surplus != 0;
+	g_mutex_unlock(&sync->account->lock);
+	if (other && result->surplus != 0)
+		log_warn("mailbox %u: the server counts %u messages and lists %u, however it is "
+		         "asked", sync->id, exists, (uint32_t)(exists - result->surplus));
+}
+
 static bool
 finish_removals(struct sync *sync, const struct plan_result *result, struct fault *fault)
 {
@@ -302,6 +325,7 @@ finish(struct sync *sync, const struct plan_state *state, const char *mailboxid,
 	note_mismatch(sync, &result);
 	if (sync->depth == SYNC_REMOVALS)
 		return finish_removals(sync, &result, fault);
+	note_surplus(sync, &result, conn_selected(sync->worker->conn)->exists);
 	/* What lacks messages is no listing, nor does it replace one. */
 	if (!result.certain && (!sync->listed || sync->building))
 		return fault_set(fault, FAULT_PROTOCOL,

@@ -5,6 +5,7 @@ way that news are had. What it still has must not go, and all must be right when
 import os
 import re
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -220,12 +221,13 @@ def doubts_are_not_forgotten(t):
 
 @case
 def a_listing_is_whole_or_an_error(t):
-    """A first listing that the server itself says lacks messages; and one after a renumbering."""
+    """A first listing of which the server's answers contradict each other; and one after a
+    renumbering."""
     server, box = served(t, 'condstore', 20)
-    box.faults.exists = 3
+    box.faults.search, box.faults.omit_always = 'empty', {3, 7, 8}
     m = mounted(t, server, 'condstore')
     equal(error_of(os.listdir, m.p('INBOX')), 'EIO', 'a listing that lacks messages is an error')
-    box.faults.exists = 0
+    box.faults.__init__()
     equal(len(m.wait_names_quietly(lambda names: len(names) == 20, 'INBOX')), 20, 'in the end all')
     numbers = inodes(m, 'INBOX')
     for faults in (dict(search='empty', omit_always=set(range(1000, 1020))),
@@ -238,6 +240,62 @@ def a_listing_is_whole_or_an_error(t):
         box.faults.__init__()
         in_step(m, server, 'INBOX')
         equal(inodes(m, 'INBOX'), numbers, 'they are who they were')
+
+
+@case
+def counts_too_many(t):
+    """EXISTS counts what no list has: that is shown which can be, and what comes and goes after."""
+    for way in ('qresync', 'condstore', 'neither'):
+        server, box = served(t, way, 20)
+        box.faults.exists = 2
+        m = mounted(t, server, way)
+        in_step(m, server, 'INBOX')
+        octets_right(m, server, 'INBOX')
+        box.expunge([msg.uid for msg in box.messages][3:5])
+        box.add(letter(500, 600))
+        in_step(m, server, 'INBOX')
+        m.stop()
+        box.expunge([box.messages[0].uid])
+        box.add(letter(501, 600))
+        m.start()
+        in_step(m, server, 'INBOX')
+        octets_right(m, server, 'INBOX')
+        equal(m.log().count('however it is asked'), 2, 'it is said once a mount')
+        check('does not add up' not in m.log(), 'what changed is believed all the same')
+        m.stop()
+
+
+@case
+def each_connection_looks_for_itself(t):
+    """Where news are told to a NOOP alone, one that has heard nothing does not give what is new."""
+    server, box = served(t, 'neither', 20)
+    box.faults.quiet, box.faults.fetch_delay = True, 0.02
+    m = mount(t, server, ['refresh=1', 'connections=4', 'without=QRESYNC:CONDSTORE'])
+    names, number = set(), 1000
+
+    def read(new):
+        bad = []
+        threads = [threading.Thread(target=lambda n=n: bad.append(
+            (n, error_of(m.read, 'INBOX', n)))) for n in new]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [b for b in bad if b[1]]
+    for round_ in range(6):
+        new = set(m.wait_names_quietly(lambda now: len(now) == 20 + 9 * round_, 'INBOX')) - names
+        equal(read(new), [], 'what is new is read')
+        names |= new
+        gone = sorted(new)[:3]
+        for name in gone:
+            os.unlink(m.p('INBOX', name))
+        names -= set(gone)
+        for _ in range(12):
+            box.add(letter(number, 600))
+            number += 1
+    trashed = wait_for(lambda: len(server.box('Trash').messages) == 18, 30, 0.2)
+    check(trashed, 'what is deleted is deleted', len(server.box('Trash').messages))
+    in_step(m, server, 'INBOX')
 
 
 @case
