@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "mail/apply.h"
 #include "mail/tree.h"
 
 #define WITNESSES 3u /* that LIST has */
@@ -29,7 +30,8 @@ empty_mailbox(struct cache_txn *txn, struct mailbox_record *record, struct fault
 	record->listed = false;
 	record->mailboxid = "";
 	record->mtime_ns = MAX(record->mtime_ns + 1, clock_real_ns());
-	return txn_mailbox_put(txn, record, fault) && txn_space_retire(txn, space, fault);
+	return txn_mailbox_put(txn, record, fault) &&
+	       apply_space_drop(txn, record->id, space, fault);
 }
 
 static bool
@@ -53,7 +55,7 @@ remove_run(struct cache_txn *txn, void *data, struct fault *fault)
 	}
 	char *name = g_strdup(record.name);
 	bool ok = txn_mailbox_delete(txn, removal->id, fault) &&
-	          txn_space_retire(txn, space, fault) &&
+	          apply_space_drop(txn, removal->id, space, fault) &&
 	          tree_count_child(txn, parent, -1, &dir_ino, fault);
 	if (ok)
 		tree_note(tree, EVENT_MAILBOX_GONE, dir_ino, ino, name);

@@ -459,7 +459,8 @@ apply_run(struct cache_txn *txn, void *data, struct fault *fault)
 	if (batch->last && g_atomic_int_get(&batch->mbox->unwritten))
 		return fault_set(fault, FAULT_CACHE, "mailbox %u: not all of its news were written",
 		                 batch->mailbox);
-	if (!cache_mailbox_get(cache_txn_view(txn), batch->mailbox, &mailbox))
+	if (!cache_mailbox_get(cache_txn_view(txn), batch->mailbox, &mailbox) ||
+	    !apply_space_is(cache_txn_view(txn), &mailbox, batch->space))
 		return fault_set(fault, FAULT_GONE, "the mailbox was deleted meanwhile");
 	batch->dir_ino = mailbox.ino;
 	struct kept kept;

@@ -70,6 +70,11 @@ bool apply_finish(struct apply_batch **batch, const struct apply_final *final,
 bool apply_space(struct account *account, uint32_t mailbox, uint64_t uidvalidity,
                  const char *other, uint32_t *space_r, struct fault *fault);
 
+/* Whether the space is the mailbox's present one, or the one that is being built. */
+bool apply_space_is(struct cache_view *view, const struct mailbox_record *mailbox, uint32_t space);
+/* In the writer's thread: the mailbox goes, and with it its present space and any other one. */
+bool apply_space_drop(struct cache_txn *txn, uint32_t mailbox, uint32_t space,
+                      struct fault *fault);
 /* In the writer's thread: writes a message of the mailbox's present generation, after a change that
  * is not the server's. One that is being built beside it may have the message already: then that
  * follows. */

@@ -97,6 +97,28 @@ apply_space(struct account *account, uint32_t mailbox, uint64_t uidvalidity, con
 	return true;
 }
 
+bool
+apply_space_is(struct cache_view *view, const struct mailbox_record *mailbox, uint32_t space)
+{
+	struct building building;
+	return space == mailbox->space ||
+	       (building_get(view, mailbox->id, &building) && building.space == space);
+}
+
+bool
+apply_space_drop(struct cache_txn *txn, uint32_t mailbox, uint32_t space, struct fault *fault)
+{
+	struct building building;
+	char key[40];
+	building_key(mailbox, key);
+	if (!building_get(cache_txn_view(txn), mailbox, &building))
+		return txn_space_retire(txn, space, fault);
+	/* The record is as good as none without its content. */
+	return txn_space_retire(txn, space, fault) &&
+	       txn_space_retire(txn, (uint32_t)building.space, fault) &&
+	       txn_meta_put(txn, key, "", 0, fault);
+}
+
 /* --- a message of two generations -------------------------------------------------------- */
 
 /* What the record has become in the generation that is being built. */

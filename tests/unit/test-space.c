@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/* The generations of a mailbox's UIDs in the index, while one takes the place of another. */
+#include "config.h"
+
+#include "test-cache.h"
+
+#include "mail/apply.h"
+
+struct job {
+	uint32_t space, to; /* a generation, and one beside it */
+};
+
+/* MAILBOX is listed, with five messages in SPACE. */
+static bool
+list(struct cache_txn *txn, void *data, struct fault *fault)
+{
+	struct mailbox_record box;
+	uint32_t space;
+	(void)data;
+	if (!txn_space_alloc(txn, &space, fault))
+		return false;
+	assert_int_equal(space, SPACE);
+	for (uint32_t uid = 1; uid <= 5; uid++)
+		if (!put_message(txn, SPACE, uid, 0, 0, fault))
+			return false;
+	if (!cache_mailbox_get(cache_txn_view(txn), MAILBOX, &box))
+		return false;
+	box.listed = true;
+	box.uidvalidity = 1;
+	box.messages = 5;
+	return txn_mailbox_put(txn, &box, fault);
+}
+
+/* Two messages in the new generation. */
+static bool
+build(struct cache_txn *txn, void *data, struct fault *fault)
+{
+	const struct job *job = data;
+	bool ok = true;
+	for (uint32_t uid = 1; ok && uid <= 2; uid++) {
+		const char *name = uid == 1 ? "x.eml" : "y.eml";
+		struct message_record record = { .space = job->to, .recno = uid, .uid = 10 + uid,
+			                         .name = name, .name_len = 5 };
+		ok = txn_message_put(txn, MAILBOX, &record, fault);
+	}
+	return ok;
+}
+
+static bool
+drop(struct cache_txn *txn, void *data, struct fault *fault)
+{
+	const struct job *job = data;
+	return txn_mailbox_delete(txn, MAILBOX, fault) &&
+	       apply_space_drop(txn, MAILBOX, job->space, fault);
+}
+
+static unsigned
+count(struct cache *cache, uint32_t space)
+{
+	struct cache_view *view = cache_view_begin(cache);
+	uint32_t uid = 0;
+	unsigned found = 0;
+	while (cache_uid_next(view, space, uid, &uid))
+		found++;
+	cache_view_end(view);
+	return found;
+}
+
+static bool
+is_of_it(struct cache *cache, uint32_t space)
+{
+	struct cache_view *view = cache_view_begin(cache);
+	struct mailbox_record box;
+	assert_true(cache_mailbox_get(view, MAILBOX, &box));
+	bool is = apply_space_is(view, &box, space);
+	cache_view_end(view);
+	return is;
+}
+
+static void
+await_none(struct cache *cache, uint32_t space)
+{
+	for (int i = 0; i < 10000 && count(cache, space) > 0; i++)
+		usleep(1000);
+	assert_int_equal(count(cache, space), 0);
+}
+
+static void
+test_both_go(void **state)
+{
+	struct fixture *f = *state;
+	struct account account = { .cache = f->cache };
+	struct job job = { .space = SPACE };
+	struct fault fault = { 0 };
+	must_run(f->cache, list, NULL);
+	assert_true(apply_space(&account, MAILBOX, 1, NULL, &job.to, &fault));
+	assert_int_equal(job.to, SPACE);
+	assert_true(apply_space(&account, MAILBOX, 2, NULL, &job.to, &fault));
+	assert_int_not_equal(job.to, SPACE);
+	must_run(f->cache, build, &job);
+	assert_int_equal(count(f->cache, job.to), 2);
+	assert_true(is_of_it(f->cache, SPACE));
+	assert_true(is_of_it(f->cache, job.to));
+	assert_false(is_of_it(f->cache, job.to + 1));
+	must_run(f->cache, drop, &job);
+	await_none(f->cache, SPACE);
+	await_none(f->cache, job.to);
+}
+
+/* What was built for one UIDVALIDITY is not gone on with under another. */
+static void
+test_one_that_came_to_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct account account = { .cache = f->cache };
+	struct job job = { .space = SPACE };
+	struct fault fault = { 0 };
+	uint32_t again, other;
+	must_run(f->cache, list, NULL);
+	assert_true(apply_space(&account, MAILBOX, 2, NULL, &job.to, &fault));
+	must_run(f->cache, build, &job);
+	assert_true(apply_space(&account, MAILBOX, 2, NULL, &again, &fault));
+	assert_int_equal(again, job.to);
+	assert_true(apply_space(&account, MAILBOX, 3, NULL, &other, &fault));
+	assert_int_not_equal(other, job.to);
+	await_none(f->cache, job.to);
+	assert_int_equal(count(f->cache, SPACE), 5);
+	/* Another mailbox with the same UIDVALIDITY has UIDs of its own. */
+	assert_true(apply_space(&account, MAILBOX, 3, "another", &again, &fault));
+	assert_int_not_equal(again, other);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_both_go, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_one_that_came_to_nothing, fixture_setup,
+		                                fixture_teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
