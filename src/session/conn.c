@@ -33,6 +33,7 @@ conn_new(const struct conn_config *config, struct pool *pool, unsigned number,
 	conn->config = config;
 	conn->pool = pool;
 	conn->number = number;
+	conn->opened_ns = clock_boot_ns();
 	conn->alive = true;
 	conn->stream = stream;
 	conn->parser = imap_parser_new();

@@ -51,6 +51,7 @@ struct conn {
 	bool caps_known;
 	struct imap_caps caps, enabled;
 
+	int64_t opened_ns;      /* boottime */
 	unsigned heard;         /* untagged responses that were read */
 	uint32_t idle_tag;      /* of the IDLE under way, 0: none */
 	bool notified;          /* NOTIFY is in force */

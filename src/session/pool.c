@@ -38,6 +38,7 @@ struct pool {
 	int64_t patient_ns;      /* not before, unless somebody waits for it */
 	int64_t strict_ns;       /* not before, whoever waits */
 	uint64_t banned;         /* 1 << enum imap_cap */
+	int64_t doubted_ns[IMAP_CAP_COUNT]; /* when it first was of no use, 0: never */
 };
 
 struct pool *
@@ -259,6 +260,27 @@ pool_banned(struct pool *pool, enum imap_cap cap)
 	bool banned = (pool->banned >> cap & 1) != 0;
 	g_mutex_unlock(&pool->lock);
 	return banned;
+}
+
+bool
+pool_doubt(struct pool *pool, enum imap_cap cap, int64_t now, int64_t opened_ns)
+{
+	g_mutex_lock(&pool->lock);
+	if (pool->doubted_ns[cap] == 0)
+		pool->doubted_ns[cap] = now;
+	else if (opened_ns > pool->doubted_ns[cap])
+		pool->banned |= UINT64_C(1) << cap;
+	bool banned = (pool->banned >> cap & 1) != 0;
+	g_mutex_unlock(&pool->lock);
+	return banned;
+}
+
+void
+pool_trust(struct pool *pool, enum imap_cap cap)
+{
+	g_mutex_lock(&pool->lock);
+	pool->doubted_ns[cap] = 0;
+	g_mutex_unlock(&pool->lock);
 }
 
 void

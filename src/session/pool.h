@@ -76,6 +76,12 @@ unsigned pool_limit(struct pool *pool);
 /* The host offers it, but it is broken: conn_open() leaves it out of the capabilities. */
 void pool_ban(struct pool *pool, enum imap_cap cap);
 bool pool_banned(struct pool *pool, enum imap_cap cap);
+/* It was of no use to a connection that came up at opened_ns, but that may have been the line's
+ * doing: banned if it was so before, on a connection that was given up before this one came up.
+ * Returns whether it is banned now. */
+bool pool_doubt(struct pool *pool, enum imap_cap cap, int64_t now, int64_t opened_ns);
+/* It works: what was doubted is forgotten. */
+void pool_trust(struct pool *pool, enum imap_cap cap);
 
 /* The end: attempts that are running (conn_open) and later ones fail with FAULT_CANCELLED. */
 void pool_cancel(struct pool *pool);

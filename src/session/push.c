@@ -16,12 +16,14 @@
 
 /* --- IDLE ------------------------------------------------------------------------------ */
 
-/* The `+` has not come. Banned where it was the server's doing and not a sleep of this machine. */
+/* The `+` has not come. That may be a sleep of this machine, or the line: so it is banned when that
+ * happens again on a connection that was opened after that. */
 static bool
 idle_timed_out(struct conn *conn, int64_t slept_ns, struct fault *fault)
 {
 	bool slept = clock_slept_ns() - slept_ns > CLOCK_SEC;
-	if (conn->fault.kind == FAULT_TIMEOUT && !slept) {
+	if (conn->fault.kind == FAULT_TIMEOUT && !slept &&
+	    pool_doubt(conn->pool, IMAP_CAP_IDLE, clock_boot_ns(), conn->opened_ns)) {
 		log_debug("[%u] IDLE is offered and does not work", conn->number);
 		conn_ban(conn, IMAP_CAP_IDLE);
 	}
@@ -58,8 +60,10 @@ conn_idle(struct conn *conn, struct fault *fault)
 		conn_read(conn);
 	stream_set_end(conn->stream, 0);
 	conn->idle_tag = tag;
-	if (conn->continued && conn->alive)
+	if (conn->continued && conn->alive) {
+		pool_trust(conn->pool, IMAP_CAP_IDLE);
 		return true;
+	}
 	conn->idle_tag = 0;
 	return conn->alive ? idle_refused(conn, tag, fault)
 	                   : idle_timed_out(conn, slept_ns, fault);

@@ -284,6 +284,24 @@ test_bans(void **state)
 }
 
 static void
+test_doubts(void **state)
+{
+	(void)state;
+	struct pool *pool = pool_new(4);
+	/* Several at once are one outage of the line. */
+	assert_false(pool_doubt(pool, IMAP_CAP_IDLE, START + 20, START));
+	assert_false(pool_doubt(pool, IMAP_CAP_IDLE, START + 30, START + 10));
+	assert_false(pool_doubt(pool, IMAP_CAP_GMAIL, START + 50, START + 40));
+	pool_trust(pool, IMAP_CAP_IDLE);
+	assert_false(pool_doubt(pool, IMAP_CAP_IDLE, START + 60, START + 40));
+	assert_false(pool_banned(pool, IMAP_CAP_IDLE));
+	assert_true(pool_doubt(pool, IMAP_CAP_IDLE, START + 80, START + 70));
+	assert_true(pool_banned(pool, IMAP_CAP_IDLE));
+	assert_false(pool_banned(pool, IMAP_CAP_GMAIL));
+	pool_free(&pool);
+}
+
+static void
 test_cancel(void **state)
 {
 	(void)state;
@@ -311,6 +329,7 @@ main(void)
 		cmocka_unit_test(test_server_asks_for_a_pause),
 		cmocka_unit_test(test_connections_that_die_at_once),
 		cmocka_unit_test(test_bans),
+		cmocka_unit_test(test_doubts),
 		cmocka_unit_test(test_cancel),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
