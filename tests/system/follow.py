@@ -91,12 +91,20 @@ def inodes(m, mailbox):
 
 
 def wrong_octets(m, server, *mailboxes):
-    """Reads all; [(mailbox, uid, name)] of those that show other octets than the server's. One
-    that can't be had yet (ESTALE, when it turns out to be another one) is opened once more."""
+    """Reads all; [(mailbox, uid, name)] of those that show other octets than the server's. What is
+    listed can change until the kernel has heard of a renumbering; and one that can't be had yet
+    (ESTALE, when it turns out to be another one) is opened once more."""
     wrong = []
     for mailbox in mailboxes:
-        wanted = truth(server, mailbox)
-        for uid, name in (listing(m, mailbox) or {}).items():
+        wanted, names = truth(server, mailbox), {}
+
+        def all_are_listed():
+            names.clear()
+            names.update(listing(m, mailbox) or {})
+            return wanted.keys() <= names.keys()
+        if not wait_for(all_are_listed, 30, 0.1):
+            wrong.append((mailbox, 'not all are listed', sorted(wanted.keys() - names.keys())))
+        for uid, name in names.items():
             got = None
             for _ in range(3):
                 try:
