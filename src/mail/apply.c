@@ -223,14 +223,15 @@ note_event(struct apply_batch *batch, enum account_event_kind kind,
 	g_array_append_val(batch->events, event);
 }
 
-/* Writes the flags, and says what that means to those who look. */
+/* Writes the flags, and says what that means to those who look. differs: something else in the
+ * record did change; all of it is written at once, since that moves what its strings point to. */
 static bool
 update_flags(struct cache_txn *txn, struct apply_batch *batch, struct message_record *record,
-             const struct item *item, struct fault *fault)
+             const struct item *item, bool differs, struct fault *fault)
 {
 	const char *keywords = batch->strings->str + item->keywords;
 	if (record->flags == item->record.flags && strcmp(record->keywords, keywords) == 0)
-		return true;
+		return !differs || txn_message_put(txn, batch->mailbox, record, fault);
 	bool was_listed = message_listed(record);
 	record->flags = item->record.flags;
 	record->keywords = keywords;
@@ -341,23 +342,22 @@ static bool
 update(struct cache_txn *txn, struct apply_batch *batch, struct message_record *record,
        const struct item *item, struct fault *fault)
 {
+	bool differs = false;
 	/* Labels come and go; an index of an earlier version lacks the ids. */
 	if (item->is_new) {
 		/* What was not asked for is as it was. */
 		const char *labels = item->has_labels ? batch->strings->str + item->labels
 		                                      : record->labels;
 		const char *emailid = batch->strings->str + item->emailid;
-		bool differs = strcmp(record->labels, labels) != 0 ||
-		               (emailid[0] != '\0' && strcmp(record->emailid, emailid) != 0);
+		differs = strcmp(record->labels, labels) != 0 ||
+		          (emailid[0] != '\0' && strcmp(record->emailid, emailid) != 0);
 		record->labels = labels;
 		if (emailid[0] != '\0')
 			record->emailid = emailid;
 		if (record->told == 0)
 			record->told = item->record.told;
-		if (differs && !txn_message_put(txn, batch->mailbox, record, fault))
-			return false;
 	}
-	return update_flags(txn, batch, record, item, fault);
+	return update_flags(txn, batch, record, item, differs, fault);
 }
 
 static bool

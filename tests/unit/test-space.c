@@ -130,12 +130,55 @@ test_one_that_came_to_nothing(void **state)
 	assert_int_not_equal(again, other);
 }
 
+/* Labels and flags of several messages that are known have changed: their rows are written twice,
+ * and the first time moves what they point to. */
+static void
+test_labels_and_flags(void **state)
+{
+	static const char *const labels[] = { "a-label-that-was-not-there-before" };
+	static const char *const keywords[] = { "$Work" };
+	struct fixture *f = *state;
+	struct account account = { .cache = f->cache };
+	const struct apply_final final = { .removals_only = true };
+	struct fault fault = { 0 };
+	must_run(f->cache, list, NULL);
+	account.mboxes = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+	struct apply_batch *batch = apply_batch_new(&account, MAILBOX, SPACE, 1, false);
+	for (uint32_t uid = 1; uid <= 5; uid++) {
+		const struct imap_fetch fetch = {
+			.uid = uid, .has_flags = true,
+			.flags = { IMAP_FLAG_FLAGGED, 1, keywords },
+			.has_gm_labels = true, .gm_label_count = 1, .gm_labels = labels,
+		};
+		apply_update(batch, &fetch);
+	}
+	if (!apply_finish(&batch, &final, &fault))
+		fail_msg("%s", fault.text);
+	g_hash_table_destroy(account.mboxes);
+	struct cache_view *view = cache_view_begin(f->cache);
+	for (uint32_t uid = 1; uid <= 5; uid++) {
+		struct message_record record;
+		char name[32], emailid[32];
+		g_snprintf(name, sizeof name, "%u.eml", uid);
+		g_snprintf(emailid, sizeof emailid, "E%u", uid);
+		assert_true(cache_message_by_uid(view, SPACE, uid, &record));
+		assert_string_equal(record.name, name);
+		assert_string_equal(record.emailid, emailid);
+		assert_string_equal(record.labels, labels[0]);
+		assert_string_equal(record.keywords, keywords[0]);
+		assert_int_equal(record.flags, IMAP_FLAG_FLAGGED);
+	}
+	cache_view_end(view);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_both_go, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_one_that_came_to_nothing, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_labels_and_flags, fixture_setup,
 		                                fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
