@@ -67,13 +67,33 @@ fetch_end_chunk(const struct fetch_wait *wait, uint64_t size)
 	return (uint32_t)((end + BODY_CHUNK - 1) / BODY_CHUNK);
 }
 
+/* The octets that a READ gets of a message of that size. */
+static size_t
+wanted(const struct fetch_wait *wait, uint64_t size)
+{
+	uint64_t end = MIN(wait->offset + wait->length, size);
+	return end > wait->offset ? (size_t)(end - wait->offset) : 0;
+}
+
+/* What a READ has of the message is of no use if that had another size then. */
+static void
+forget_other_size(struct fetch_wait *wait, uint64_t size)
+{
+	if (wait->data == NULL || wait->data->len == wanted(wait, size))
+		return;
+	fetch_wait_clear(wait);
+	wait->filled[0] = 0;
+}
+
 /* Copies what a chunk has for a READ, once. The READ is for at most 64 chunks (16 MiB). */
 static void
 offer(struct fetch_wait *wait, uint64_t size, uint32_t chunk, const unsigned char *data, size_t len)
 {
 	uint64_t start = (uint64_t)chunk * BODY_CHUNK;
-	uint64_t end = MIN(wait->offset + wait->length, size);
-	if (chunk < fetch_first_chunk(wait) || chunk >= fetch_end_chunk(wait, size) ||
+	uint64_t end = wait->offset + wanted(wait, size);
+	forget_other_size(wait, size);
+	if (end == wait->offset || chunk < fetch_first_chunk(wait) ||
+	    chunk >= fetch_end_chunk(wait, size) ||
 	    (wait->filled[0] >> (chunk - fetch_first_chunk(wait)) & 1) != 0)
 		return;
 	if (wait->data == NULL) {
@@ -119,11 +139,16 @@ fetch_end_fulfilled(struct fetch *fetch, bool opens, struct ending *ending)
 		wait->size = fetch->size;
 		if (atomic_load(&wait->wait.claimed)) {
 			g_ptr_array_remove_index_fast(fetch->waits, i - 1);
-		} else if (wait->length == 0) {
+			continue;
+		}
+		if (wait->length == 0) {
 			wait->key = fetch->key;
 			if (opens)
 				fetch_end_later(fetch, i - 1, ending);
-		} else if (wait->offset >= fetch->size || is_filled(wait, fetch->size)) {
+			continue;
+		}
+		forget_other_size(wait, fetch->size);
+		if (wait->offset >= fetch->size || is_filled(wait, fetch->size)) {
 			if (wait->data == NULL)
 				wait->data = g_byte_array_new();
 			fetch_end_later(fetch, i - 1, ending);

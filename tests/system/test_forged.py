@@ -275,6 +275,34 @@ def another_of_the_same_numbers(t):
 
 
 @case
+def shorter_than_it_was(t):
+    """The server gives less than what was opened: a READ behind the end of that, or across it."""
+    size = 1_250_000
+    for there, offset, length in ((400_000, 500_000, 4096), (1_100_000, 1_200_000, 4096),
+                                  (1_100_000, 1_040_000, 100_000),
+                                  (1_100_000, 1_090_000, 100_000)):
+        name = '%d-%d' % (there, offset)
+        server, m, message = start(t, name, size)
+        box = server.box('INBOX')
+        handle = begin(m, message, size)
+        box.faults.body[1] = twin(1, size)[:there]
+        try:
+            got = os.pread(handle.fileno(), length, offset)
+        except OSError:
+            got = b''
+        check(twin(1, size)[offset:offset + length].startswith(got), '%s: no other octets' % name,
+              len(got))
+        handle.close()
+        box.add(letter(2, size), date=WHEN)
+        box.faults.body.clear()
+        in_step(m, server, 'INBOX')
+        handle = open(m.p('INBOX', message), 'rb')
+        handle.close()
+        check(m.child.running(), '%s: the mount is still there' % name, m.log()[-3000:])
+        m.stop()
+
+
+@case
 def used_again_while_a_deletion_waited(t):
     """What was deleted without a line is looked at before it is deleted on the server."""
     for restarted in (False, True):
