@@ -203,13 +203,15 @@ read_step(struct park *park, const struct fault *fault)
 	struct call *call = (struct call *)park;
 	struct file *file = (struct file *)(uintptr_t)call->fi.fh;
 	if (park->result == NULL) {
+		/* Before it can be interrupted: a RELEASE may follow at once. */
+		uint64_t key = atomic_load(&file->key);
 		struct fetch_wait *wait = park_wait(park);
 		if (wait == NULL)
 			return;
 		wait->ino = call->ino;
 		wait->offset = (uint64_t)call->off;
 		wait->length = call->size;
-		wait->key = atomic_load(&file->key);
+		wait->key = key;
 		account_read(call->fs->account, wait);
 		wait_unref(&wait->wait);
 		return;
