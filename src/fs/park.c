@@ -196,24 +196,21 @@ park_wait(struct park *park)
 		if (park->arm != NULL)
 			park->arm(park);
 	}
-	if (!lot_enter(park->lot, park)) {
-		give_up(park, false, true);
-		return NULL;
-	}
 	struct park_round *round = g_new0(struct park_round, 1);
 	wait_init(&round->fetch.wait, round_done, round_destroy);
 	round->park = park;
 	atomic_fetch_add(&park->refs, 1);
 	park->result = NULL;
+	/* In one go: whoever closes the lot finds all of its calls with their rounds. */
 	pthread_mutex_lock(&park->lock);
-	bool interrupted = park->interrupted;
-	if (!interrupted)
+	bool open = lot_enter(park->lot, park), interrupted = park->interrupted;
+	if (open && !interrupted)
 		park->round = (struct park_round *)wait_ref(&round->fetch.wait);
 	pthread_mutex_unlock(&park->lock);
-	if (!interrupted)
+	if (open && !interrupted)
 		return &round->fetch;
 	wait_unref(&round->fetch.wait);
-	give_up(park, true, true);
+	give_up(park, open, true);
 	return NULL;
 }
 

@@ -313,13 +313,52 @@ test_race(void **state)
 	server_release(&race.server);
 }
 
+struct closing {
+	struct park_lot *lot;
+	struct server server;
+	struct counters counters;
+	atomic_bool started;
+};
+
+static void *
+park_some(void *data)
+{
+	struct closing *closing = data;
+	atomic_store(&closing->started, true);
+	for (int i = 0; i < 20; i++)
+		park_run(&call_new(closing->lot, &closing->server, &closing->counters, 1)->park);
+	return NULL;
+}
+
+/* The mount ends while calls are being parked: none is forgotten. */
+static void
+test_close_race(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 20000; i++) {
+		struct closing closing = { .lot = park_lot_new() };
+		server_init(&closing.server);
+		GThread *parker = g_thread_new(NULL, park_some, &closing);
+		while (!atomic_load(&closing.started))
+			;
+		park_lot_close(closing.lot);
+		g_thread_join(parker);
+		assert_int_equal(park_lot_count(closing.lot), 0);
+		assert_int_equal(atomic_load(&closing.counters.abandoned), 20);
+		server_answer(&closing.server, NULL);
+		assert_int_equal(atomic_load(&closing.counters.destroyed), 20);
+		park_lot_free(&closing.lot);
+		server_release(&closing.server);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rounds), cmocka_unit_test(test_interrupt),
 		cmocka_unit_test(test_interrupted_early), cmocka_unit_test(test_close),
-		cmocka_unit_test(test_race),
+		cmocka_unit_test(test_race), cmocka_unit_test(test_close_race),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
