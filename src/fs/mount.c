@@ -30,7 +30,8 @@ struct mount {
 	sigset_t signals, old_mask;          /* that end the mount; before mount_run() */
 	pthread_t signal_thread;
 	bool watching;                       /* signal_thread runs */
-	GThread *stop_thread;                /* the signal thread's, until it has ended */
+	pthread_mutex_t stop_lock;           /* stop_thread; that loop_ended becomes true */
+	GThread *stop_thread;                /* started while the loop runs, or NULL */
 	atomic_bool mounted, loop_ended, over;
 };
 
@@ -84,6 +85,26 @@ stop_serving(void *data)
 	return NULL;
 }
 
+static void
+begin_stop(struct mount *mount)
+{
+	pthread_mutex_lock(&mount->stop_lock);
+	if (!atomic_load(&mount->loop_ended))
+		mount->stop_thread = g_thread_new("stop", stop_serving, mount);
+	pthread_mutex_unlock(&mount->stop_lock);
+}
+
+/* The loop has ended, perhaps by itself. What the thread uses is there until it has ended. */
+static void
+end_stop(struct mount *mount)
+{
+	pthread_mutex_lock(&mount->stop_lock);
+	atomic_store(&mount->loop_ended, true);
+	pthread_mutex_unlock(&mount->stop_lock);
+	if (mount->stop_thread != NULL)
+		g_thread_join(mount->stop_thread);
+}
+
 static void *
 watch_signals(void *data)
 {
@@ -95,8 +116,7 @@ watch_signals(void *data)
 		if (signal == SIGUSR1)
 			continue;
 		if (++count == 1) {
-			if (!atomic_load(&mount->loop_ended))
-				mount->stop_thread = g_thread_new("stop", stop_serving, mount);
+			begin_stop(mount);
 			continue;
 		}
 		log_warn("ended by a second signal; changes that are pending wait in the cache for "
@@ -129,15 +149,13 @@ block_signals(struct mount *mount)
 }
 
 static void
-join_signal_threads(struct mount *mount)
+join_signal_thread(struct mount *mount)
 {
 	atomic_store(&mount->over, true);
 	if (mount->watching) {
 		pthread_kill(mount->signal_thread, SIGUSR1);
 		pthread_join(mount->signal_thread, NULL);
 	}
-	if (mount->stop_thread != NULL)
-		g_thread_join(mount->stop_thread);
 	pthread_sigmask(SIG_SETMASK, &mount->old_mask, NULL);
 }
 
@@ -283,7 +301,7 @@ serve(struct mount *mount)
 	pthread_sigmask(SIG_UNBLOCK, &wake, NULL);
 	int result = fuse_session_loop_mt(mount->fs.session, loop);
 	pthread_sigmask(SIG_BLOCK, &wake, NULL);
-	atomic_store(&mount->loop_ended, true);
+	end_stop(mount);
 	fuse_loop_cfg_destroy(loop);
 	if (result < 0)
 		log_error("the kernel's requests can't be read: %s", g_strerror(-result));
@@ -306,7 +324,8 @@ close_session(struct mount *mount)
 bool
 mount_run(const struct mount_config *config, struct fault *fault)
 {
-	struct mount mount = { .config = config, .main_thread = pthread_self() };
+	struct mount mount = { .config = config, .main_thread = pthread_self(),
+		               .stop_lock = PTHREAD_MUTEX_INITIALIZER };
 	GString *warning = g_string_new(NULL);
 	fuse_set_log_func(take_fuse_words);
 	if (!point_prepare(config->mountpoint, has_option(config, "nonempty"), fault)) {
@@ -333,7 +352,7 @@ mount_run(const struct mount_config *config, struct fault *fault)
 		*fault = pending;
 		ok = false;
 	}
-	join_signal_threads(&mount);
+	join_signal_thread(&mount);
 	if (mount.fs.session != NULL)
 		fuse_session_destroy(mount.fs.session);
 	g_string_free(warning, TRUE);
