@@ -370,9 +370,9 @@ run_large(struct receive *receive, struct fetch *fetch, struct fault *refusal_r,
 	return !fetch->whole || run_whole(receive, refusal_r, fault);
 }
 
-/* Takes what goes into one command. Lock held. */
+/* Takes what goes into one command. stale: who waits for what is gone. Lock held. */
 static void
-take_batch(struct account *account, struct mbox *mbox, GPtrArray *batch, GPtrArray *lost)
+take_batch(struct account *account, struct mbox *mbox, GPtrArray *batch, struct ending *stale)
 {
 	uint64_t octets = 0;
 	while (mbox->fetches.length > 0 && batch->len < BATCH_MAX) {
@@ -382,10 +382,12 @@ take_batch(struct account *account, struct mbox *mbox, GPtrArray *batch, GPtrArr
 		if (!there || fetch->mailbox != mbox->id) {
 			g_queue_pop_head(&mbox->fetches);
 			fetch->queued = false;
-			if (there)
+			if (there) {
 				fetch_enqueue(account, fetch);
-			else
-				g_ptr_array_add(lost, fetch);
+			} else {
+				fetch_end_all(fetch, stale);
+				fetch_release(account, fetch);
+			}
 			continue;
 		}
 		bool alone = is_large(fetch) || fetch->failures > 0;
@@ -494,12 +496,12 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 	struct fault fault = { 0 }, refusal = { 0 }, gone;
 	struct ending failed, done, stale;
 	GPtrArray *batch = g_ptr_array_new(), *renumbered = g_ptr_array_new(),
-		  *cached = g_ptr_array_new(), *lost = g_ptr_array_new();
+		  *cached = g_ptr_array_new();
 	ending_init(&failed);
 	ending_init(&done);
 	ending_init(&stale);
 	g_mutex_lock(&account->lock);
-	take_batch(account, mbox, batch, lost);
+	take_batch(account, mbox, batch, &stale);
 	g_mutex_unlock(&account->lock);
 	bool ok = true;
 	receive_init(&receive, worker, batch);
@@ -524,10 +526,6 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 		fault_set(&refusal, FAULT_PROTOCOL, "the server does not give the message");
 	fault_set(&gone, FAULT_GONE, "the message is no longer there");
 	g_mutex_lock(&account->lock);
-	for (guint i = 0; i < lost->len; i++) {
-		fetch_end_all(g_ptr_array_index(lost, i), &stale);
-		fetch_release(account, g_ptr_array_index(lost, i));
-	}
 	for (guint i = 0; i < renumbered->len; i++) {
 		struct fetch *fetch = g_ptr_array_index(renumbered, i);
 		fetch_unlead(account, fetch);
@@ -549,7 +547,6 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 	g_ptr_array_free(batch, TRUE);
 	g_ptr_array_free(renumbered, TRUE);
 	g_ptr_array_free(cached, TRUE);
-	g_ptr_array_free(lost, TRUE);
 }
 
 /* --- the end ------------------------------------------------------------------------------ */
