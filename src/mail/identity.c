@@ -137,9 +137,14 @@ identity_find(struct cache_txn *txn, uint32_t mailbox, uint64_t uidvalidity,
 	identity->kind = IDENTITY_NEW;
 	identity->ino = identity->body = identity->prior = 0;
 	g_string_truncate(identity->name, 0);
-	if (!find_proven(txn, mailbox, uidvalidity, record, identity, &found, fault))
-		return false;
-	return found || find_probable(txn, record, identity, fault);
+	/* What is buried on the way moves what the record points to. */
+	struct message_record like = *record;
+	char *emailid = g_strdup(record->emailid);
+	like.emailid = emailid;
+	bool ok = find_proven(txn, mailbox, uidvalidity, &like, identity, &found, fault) &&
+	          (found || find_probable(txn, &like, identity, fault));
+	g_free(emailid);
+	return ok;
 }
 
 /* --- where it may have been ------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include "test-cache.h"
 
 #include "mail/apply.h"
+#include "mail/identity.h"
 
 struct job {
 	uint32_t space, to; /* a generation, and one beside it */
@@ -171,6 +172,59 @@ test_labels_and_flags(void **state)
 	cache_view_end(view);
 }
 
+static bool
+put_twin(struct cache_txn *txn, uint32_t space, uint32_t uid, uint64_t ino, struct fault *fault)
+{
+	char name[32], emailid[32];
+	g_snprintf(name, sizeof name, "%u.eml", uid);
+	g_snprintf(emailid, sizeof emailid, "an-id-of-%u", uid);
+	const struct message_record record = { .space = space, .recno = uid, .uid = uid, .ino = ino,
+		                               .name = name, .name_len = strlen(name),
+		                               .emailid = emailid };
+	return txn_message_put(txn, MAILBOX, &record, fault);
+}
+
+struct found {
+	enum identity_kind kind[5];
+	uint64_t ino[5];
+};
+
+/* Five messages of a generation that is no longer the present one, and the same five of a new one,
+ * of which each is looked for while the others are being buried. */
+static bool
+look_for_stale(struct cache_txn *txn, void *data, struct fault *fault)
+{
+	struct found *found = data;
+	uint32_t old, new;
+	bool ok = list(txn, NULL, fault) && txn_space_alloc(txn, &old, fault) &&
+	          txn_space_alloc(txn, &new, fault);
+	for (uint32_t uid = 1; ok && uid <= 5; uid++)
+		ok = put_twin(txn, old, uid, 2000 + uid, fault) &&
+		     put_twin(txn, new, uid, 0, fault);
+	struct identity identity = { .name = g_string_new(NULL) };
+	for (uint32_t uid = 1; ok && uid <= 5; uid++) {
+		struct message_record record;
+		ok = cache_message_by_uid(cache_txn_view(txn), new, uid, &record) &&
+		     identity_find(txn, MAILBOX, 2, &record, &identity, fault);
+		found->kind[uid - 1] = identity.kind;
+		found->ino[uid - 1] = identity.ino;
+	}
+	g_string_free(identity.name, TRUE);
+	return ok;
+}
+
+static void
+test_stale_ones_are_found(void **state)
+{
+	struct fixture *f = *state;
+	struct found found = { 0 };
+	must_run(f->cache, look_for_stale, &found);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(found.kind[i], IDENTITY_MOVED);
+		assert_int_equal(found.ino[i], 2001 + i);
+	}
+}
+
 int
 main(void)
 {
@@ -179,6 +233,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_one_that_came_to_nothing, fixture_setup,
 		                                fixture_teardown),
 		cmocka_unit_test_setup_teardown(test_labels_and_flags, fixture_setup,
+		                                fixture_teardown),
+		cmocka_unit_test_setup_teardown(test_stale_ones_are_found, fixture_setup,
 		                                fixture_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
