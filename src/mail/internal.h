@@ -133,8 +133,9 @@ struct account {
 	int guid;                /* enum guid; atomic */
 	int64_t suspect_ns;      /* real time before which what was compared is not believed */
 
-	/* The server's ways, learnt at login; written by the tree's sync alone. */
-	char *prefix, *delimiter;  /* of the personal namespace; NULL: none */
+	/* The server's ways, learnt at login; written by the tree's sync alone, which needs no lock
+	 * to read them. */
+	char *prefix, *delimiter;  /* of the personal namespace; NULL: none; account->lock */
 	bool prefix_known;
 	unsigned late_lists;       /* LISTs with STATUS in a row that were not answered in time */
 	bool move_trusted;       /* a MOVE here did what it said; account->lock */

@@ -67,8 +67,9 @@ connect_failed(struct worker *worker, const struct fault *fault)
 		account->login = LOGIN_FAILED;
 	g_cond_broadcast(&account->state);
 	bool over = alone && (fatal || now - account->line_lost_ns >= GRACE_NS);
+	bool news = alone && changed && account->login == LOGIN_DONE;
 	g_mutex_unlock(&account->lock);
-	if (alone && changed && account->login == LOGIN_DONE)
+	if (news)
 		log_warn("%s", fault->text);
 	else
 		log_debug("connection %u: %s", worker->number, fault->text);

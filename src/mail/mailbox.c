@@ -62,14 +62,18 @@ mailbox_create_trash(struct worker *worker, GString *raw_r, struct fault *fault)
 	struct account *account = worker->account;
 	struct conn_reply reply = { 0 };
 	const char *name = account->config.trash != NULL ? account->config.trash : "Trash";
+	g_mutex_lock(&account->lock);
+	char *delimiter = g_strdup(account->delimiter), *prefix = g_strdup(account->prefix);
+	g_mutex_unlock(&account->lock);
 	const struct imap_name_rules rules = {
-		.delimiter = account->delimiter,
-		.delimiter_len = account->delimiter != NULL ? strlen(account->delimiter) : 0,
-		.prefix = account->prefix,
-		.prefix_len = account->prefix != NULL ? strlen(account->prefix) : 0,
+		.delimiter = delimiter, .delimiter_len = delimiter != NULL ? strlen(delimiter) : 0,
+		.prefix = prefix, .prefix_len = prefix != NULL ? strlen(prefix) : 0,
 	};
 	g_string_truncate(raw_r, 0);
-	if (!imap_name_child(&rules, "", 0, name, raw_r, fault))
+	bool named = imap_name_child(&rules, "", 0, name, raw_r, fault);
+	g_free(delimiter);
+	g_free(prefix);
+	if (!named)
 		return false;
 	struct imap_command *create = conn_command(worker->conn, "CREATE");
 	imap_command_mailbox(create, raw_r->str, raw_r->len);

@@ -306,7 +306,9 @@ move_part(struct deletion *deletion, const struct seqset *set, bool may_create,
 	conn_reply_clear(&reply);
 	if (moved && conn_selected(deletion->conn)->expunges - before >= seqset_count(set)) {
 		deletion_set_outcome(deletion, set, true, CHANGE_REMOVED, NULL);
+		g_mutex_lock(&deletion->account->lock);
 		deletion->account->move_trusted = true;
+		g_mutex_unlock(&deletion->account->lock);
 		return true;
 	}
 	/* Which are gone is what counts. */
@@ -343,7 +345,10 @@ trash_move(struct deletion *deletion, struct fault *fault)
 	bool left = true;
 	/* Until a MOVE was seen to work, what the trash held before is written down: should it turn
 	 * out to have copied without removing, the copies are found. */
-	if (!deletion->account->move_trusted && !note_copying(deletion, fault))
+	g_mutex_lock(&deletion->account->lock);
+	bool trusted = deletion->account->move_trusted;
+	g_mutex_unlock(&deletion->account->lock);
+	if (!trusted && !note_copying(deletion, fault))
 		return false;
 	struct seqset *set = deletion_pending(deletion, false);
 	for (guint i = 0; i < deletion->changes->len; i++)

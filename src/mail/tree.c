@@ -49,6 +49,8 @@ take_namespace(struct account *account, const struct imap_response *response)
 	if (!imap_namespaces_decode(response, &spaces) || spaces.personal_count == 0)
 		return;
 	const struct imap_namespace_entry *own = &spaces.personal[0];
+	/* Who makes a mailbox may be reading them. */
+	g_mutex_lock(&account->lock);
 	g_free(account->prefix);
 	g_free(account->delimiter);
 	account->delimiter = g_strndup(own->delimiter, own->delimiter_len);
@@ -59,6 +61,7 @@ take_namespace(struct account *account, const struct imap_response *response)
 	                   own->delimiter_len) != 0);
 	char *prefix = g_strndup(own->prefix, own->prefix_len);
 	account->prefix = g_strconcat(prefix, cut ? account->delimiter : "", NULL);
+	g_mutex_unlock(&account->lock);
 	g_free(prefix);
 	account->prefix_known = true;
 }
