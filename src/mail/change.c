@@ -402,7 +402,7 @@ run_flags(struct worker *worker, struct mbox *mbox, GPtrArray *batch, struct fau
 	const struct change *first = g_ptr_array_index(batch, 0);
 	struct conn_reply reply = { 0 };
 	struct fault refusal;
-	bool ok = line_select(worker, mbox->id, true, false, &refusal);
+	bool ok = line_select_current(worker, mbox->id, &refusal);
 	if (!ok && !conn_alive(worker->conn)) {
 		*fault = refusal;
 		return false;

@@ -332,7 +332,7 @@ begin(struct deletion *deletion, bool *go_on_r, struct fault *fault)
 	struct fault refusal = { 0 };
 	const struct change *first = g_ptr_array_index(deletion->changes, 0);
 	*go_on_r = false;
-	if (!deletion_select_source(deletion, &refusal)) {
+	if (!line_select_current(deletion->worker, deletion->mailbox, &refusal)) {
 		if (!conn_alive(deletion->conn)) {
 			*fault = refusal;
 			return false;

@@ -236,3 +236,12 @@ line_select(struct worker *worker, uint32_t id, bool writable, bool any_validity
 	}
 	return ok;
 }
+
+bool
+line_select_current(struct worker *worker, uint32_t id, struct fault *fault)
+{
+	bool selected = worker->selected == id && worker->selected_writable &&
+	                conn_selected(worker->conn) != NULL;
+	return (!selected || conn_noop(worker->conn, fault)) &&
+	       line_select(worker, id, true, false, fault);
+}

@@ -5,6 +5,7 @@ FakeImap.
 """
 import hashlib
 import os
+import threading
 
 from harness import check, error_of, sha, wait_for
 
@@ -126,3 +127,31 @@ def used(path):
     """Octets that the files below take on the disk."""
     return sum(os.stat(os.path.join(top, f)).st_blocks * 512
                for top, _, files in os.walk(path) for f in files)
+
+
+def new_ones_go(m, server, rounds=6):
+    """Mail that comes is deleted as soon as it is listed, by connections that have not been told of
+    it. Lasts until it is gone from the server."""
+    names = set(m.ls('INBOX'))
+    number = 5000
+    for _ in range(rounds):
+        with server.imap() as client:
+            for _ in range(5):
+                client.append('INBOX', letter(number, 600), '', WHEN + number)
+                number += 1
+        new = set(m.wait_names_quietly(lambda now: len(set(now) - names) == 5, 'INBOX',
+                                       seconds=20)) - names
+        check(len(new) == 5, 'what has come is listed')
+        threads = [threading.Thread(target=os.unlink, args=(m.p('INBOX', name),)) for name in new]
+        for thread in threads:
+            thread.start()
+        m.read('INBOX', min(names))
+        for thread in threads:
+            thread.join()
+
+    def left():
+        with server.imap() as client:
+            client.examine('INBOX')
+            return client.uids('UNDELETED SUBJECT "letter 50"')
+    wait_for(lambda: not left(), 15, 0.3)
+    check(not left(), 'what was deleted as soon as it came is gone', left())

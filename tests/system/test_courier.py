@@ -8,7 +8,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from courier import Courier  # noqa: E402
-from follow import WHEN, in_step, inodes, letter, octets_right  # noqa: E402
+from follow import WHEN, in_step, inodes, letter, new_ones_go, octets_right  # noqa: E402
 from harness import Mount, case, check, equal, main, wait_for  # noqa: E402
 
 
@@ -82,6 +82,8 @@ def follows(t):
     os.unlink(m.p('INBOX', gone))
     trashed = wait_for(lambda: 'Trash' in m.ls() and gone in m.ls('Trash'), 30, 0.2)
     check(trashed, 'what is unlinked goes to the trash')
+    in_step(m, server, 'INBOX', 'Trash')
+    new_ones_go(m, server)
     in_step(m, server, 'INBOX', 'Trash')
 
 

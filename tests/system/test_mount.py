@@ -14,6 +14,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import corpus  # noqa: E402
 from fakeimap import FakeImap  # noqa: E402
+from follow import in_step, new_ones_go  # noqa: E402
 from harness import (Dovecot, Proxy, case, check, equal, main, mount, need, run, sha,  # noqa: E402
                      sha_file, sh, wait_for)
 
@@ -164,6 +165,21 @@ def rm_of_a_whole_mailbox(t):
     m.stop()
     equal(truth(server, 'INBOX'), {}, 'empty on the server after the unmount')
     equal(len(truth(server, 'Trash')), 300, 'all in the trash')
+
+
+@case
+def rm_of_what_has_just_come(t):
+    """Each connection knows what it was told: a STORE or MOVE of other messages does nothing."""
+    for name, options in (('move', []), ('copy', ['without=MOVE']), ('gone', ['delete=expunge'])):
+        os.makedirs(t.path + '/' + name)
+        os.chmod(t.path + '/' + name, 0o755)
+        server = t.add(Dovecot(t.path + '/' + name))
+        fill(server, count=10)
+        m = mount(t, server, ['refresh=1', *options], name='mnt-' + name, home=t.path + '/h' + name)
+        new_ones_go(m, server)
+        check('MOVE does not' not in m.log(), 'MOVE is believed')
+        equal(len(in_step(m, server, 'INBOX')[0]), 10, 'the others stay')
+        m.stop()
 
 
 @case
