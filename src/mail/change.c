@@ -44,6 +44,16 @@ struct recorded {
 	uint64_t dir_ino; /* of the directory that has another listing now, or 0 */
 };
 
+/* One that was moved since is found elsewhere, with the inode that it had, and is not meant. */
+static bool
+find_meant(struct cache_view *view, const struct journal_record *journal, bool any_uid,
+           struct message_record *record_r)
+{
+	uint32_t mailbox;
+	return cache_message_by_ino(view, journal->ino, &mailbox, record_r) &&
+	       mailbox == journal->mailbox && (any_uid || record_r->uid == journal->uid);
+}
+
 /* The intent and what it hides are one transaction. */
 static bool
 record_run(struct cache_txn *txn, void *data, struct fault *fault)
@@ -52,15 +62,16 @@ record_run(struct cache_txn *txn, void *data, struct fault *fault)
 	const struct journal_record *journal = &recorded->journal;
 	struct message_record record;
 	struct mailbox_record dir;
-	uint32_t mailbox;
+	uint32_t mailbox = journal->mailbox;
 	recorded->dir_ino = 0;
 	if (!txn_journal_put(txn, journal, fault))
 		return false;
-	if (!cache_message_by_ino(cache_txn_view(txn), journal->ino, &mailbox, &record))
+	if (journal->kind == JOURNAL_DELETE)
+		cache_hide_recorded(txn, journal->ino);
+	if (!find_meant(cache_txn_view(txn), journal, false, &record))
 		return true;
 	if (journal->kind == JOURNAL_DELETE) {
 		record.state |= MESSAGE_HIDDEN;
-		cache_hide_recorded(txn, journal->ino);
 		if (cache_mailbox_get(cache_txn_view(txn), mailbox, &dir))
 			recorded->dir_ino = dir.ino;
 	} else {
@@ -267,12 +278,14 @@ finish_one(struct cache_txn *txn, struct finished *finished, struct change *chan
            struct fault *fault)
 {
 	struct message_record record;
-	uint32_t mailbox;
+	uint32_t mailbox = finished->mailbox;
 	g_ptr_array_add(finished->names, NULL);
 	if (!txn_journal_delete(txn, change->record.seq, fault))
 		return false;
-	if (!cache_message_by_ino(cache_txn_view(txn), change->record.ino, &mailbox, &record) ||
-	    change->outcome == CHANGE_DONE)
+	/* What was renumbered comes back under its new UID. */
+	bool any_uid = change->outcome == CHANGE_REFUSED;
+	if (change->outcome == CHANGE_DONE ||
+	    !find_meant(cache_txn_view(txn), &change->record, any_uid, &record))
 		return true;
 	if (change->outcome == CHANGE_REMOVED) {
 		finished->removed++;

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -180,6 +181,38 @@ def rm_of_what_has_just_come(t):
         check('MOVE does not' not in m.log(), 'MOVE is believed')
         equal(len(in_step(m, server, 'INBOX')[0]), 10, 'the others stay')
         m.stop()
+
+
+@case
+def rm_of_what_another_client_moves(t):
+    """A message has its inode in its new place; a deletion meant for the old one spares it there."""
+    server = t.add(Dovecot(t.path))
+    fill(server, count=120)
+    m = mount(t, server, ['refresh=1'])
+    with server.imap() as client:
+        client.create('Other')
+        names = in_step(m, server, 'INBOX', 'Other')[0]
+        client.select('INBOX')
+        for first in range(1, 120, 10):
+            uids = range(first, first + 10)
+
+            def remove():
+                for uid in uids:
+                    try:
+                        os.unlink(m.p('INBOX', names[uid]))
+                    except FileNotFoundError:
+                        pass
+                    time.sleep(0.01)
+            remover = threading.Thread(target=remove)
+            early = first % 20 == 1
+            if early:
+                remover.start()
+            client.move(list(uids), 'Other')
+            if not early:
+                remover.start()
+            m.ls('Other')
+            remover.join()
+    in_step(m, server, 'INBOX', 'Other')
 
 
 @case
