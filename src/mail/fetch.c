@@ -409,7 +409,8 @@ take_batch(struct account *account, struct mbox *mbox, GPtrArray *batch, struct 
 }
 
 /* After a command: who is still waiting is asked for again, alone, and fails when nothing comes of
- * that either. Lock held. */
+ * that either. It may have gone, or to another mailbox: before the last time that is found out. Lock
+ * held. */
 static void
 settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
        const struct fault *why, struct ending *failed, struct ending *done)
@@ -428,6 +429,8 @@ settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
 		unsigned most = lost ? 2 * FAILURES_MAX : FAILURES_MAX;
 		if (hopeless || fetch->failures >= most)
 			fetch_end_all(fetch, failed);
+		else if (!lost && fetch->failures == FAILURES_MAX - 1)
+			fetch_await_sync(account, fetch);
 		else
 			fetch_enqueue(account, fetch);
 	}

@@ -9,8 +9,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import corpus  # noqa: E402
-from harness import (Dovecot, Proxy, case, check, equal, main, mount, need, run, sh,  # noqa: E402
-                     sha, sha_file, tree)
+from harness import (Dovecot, Proxy, case, check, equal, error_of, main, mount, need,  # noqa: E402
+                     run, sh, sha, sha_file, tree)
 
 NAME_LIMIT = 255
 
@@ -286,6 +286,34 @@ def messages_are_immutable(t):
         check(b'not implemented' not in result.err, 'and not with ENOSYS', result)
     equal(m.read(path), before, 'the message is as it was')
     equal(len(m.ls('INBOX')), 3, 'and so is the mailbox')
+
+
+@case
+def gone_before_it_is_read(t):
+    """What another client has expunged or moved, and nobody has told of, is no read error."""
+    server = t.add(Dovecot(t.path))
+    server.deliver('INBOX', corpus.bulk(30))
+    with server.imap() as client:
+        client.create('Other')
+        for number, more in enumerate((['connections=4'], ['connections=1'])):
+            m = mount(t, server, ['refresh=3600', 'without=NOTIFY:IDLE', *more],
+                      name='mnt%d' % number, home=t.path + '/h%d' % number)
+            names = m.messages('INBOX')
+            bodies = truth(server)[0]
+            m.ls('Other')
+            uids = sorted(names)
+            for uid in uids[:3]:  # so that it is selected
+                equal(sha(m.read('INBOX', names[uid])), bodies[uid], 'one that is there')
+            client.select('INBOX')
+            client.expunge(uids[4:6])
+            client.move(uids[6:8], 'Other')
+            for uid in uids[4:6]:
+                error = error_of(m.read, 'INBOX', names[uid])
+                check(error == 'ENOENT', 'one that was expunged is not there', error)
+            for uid in uids[6:8]:
+                error = error_of(m.read, 'INBOX', names[uid])
+                check(error in (None, 'ENOENT'), 'one that was moved may be read', error)
+            m.stop()
 
 
 main()
