@@ -56,6 +56,31 @@ mailbox_find_trash(struct account *account, GString *raw_r, uint32_t *id_r)
 	return best > 0;
 }
 
+/* Somebody else may have made it since mailboxes were listed; not every server says so by a code. */
+static bool
+create_trash(struct conn *conn, const GString *raw, const char *name, bool *made_r,
+             struct fault *fault)
+{
+	struct conn_reply reply = { 0 };
+	struct fault ignored;
+	struct imap_command *create = conn_command(conn, "CREATE");
+	imap_command_mailbox(create, raw->str, raw->len);
+	bool ok = conn_run(conn, create, &reply, fault);
+	*made_r = ok && reply.status == IMAP_STATUS_OK;
+	bool there = ok && (*made_r || reply.code == IMAP_CODE_ALREADYEXISTS);
+	if (ok && !there)
+		conn_reply_fault(&reply, fault, "creating the trash \"%s\"", name);
+	conn_reply_clear(&reply);
+	if (!ok || there)
+		return there;
+	struct imap_command *status = conn_command(conn, "STATUS");
+	imap_command_mailbox(status, raw->str, raw->len);
+	imap_command_raw(status, "(UIDNEXT)");
+	there = conn_run(conn, status, &reply, &ignored) && reply.status == IMAP_STATUS_OK;
+	conn_reply_clear(&reply);
+	return there;
+}
+
 bool
 mailbox_create_trash(struct worker *worker, GString *raw_r, struct fault *fault)
 {
@@ -75,19 +100,15 @@ mailbox_create_trash(struct worker *worker, GString *raw_r, struct fault *fault)
 	g_free(prefix);
 	if (!named)
 		return false;
-	struct imap_command *create = conn_command(worker->conn, "CREATE");
-	imap_command_mailbox(create, raw_r->str, raw_r->len);
-	bool ok = conn_run(worker->conn, create, &reply, fault);
-	ok = ok && (reply.code == IMAP_CODE_ALREADYEXISTS ||
-	            conn_reply_fault(&reply, fault, "creating the trash \"%s\"", name));
-	conn_reply_clear(&reply);
-	if (!ok)
+	bool made;
+	if (!create_trash(worker->conn, raw_r, name, &made, fault))
 		return false;
 	struct imap_command *subscribe = conn_command(worker->conn, "SUBSCRIBE");
 	imap_command_mailbox(subscribe, raw_r->str, raw_r->len);
-	ok = conn_run(worker->conn, subscribe, &reply, fault);
+	bool ok = conn_run(worker->conn, subscribe, &reply, fault);
 	conn_reply_clear(&reply);
-	log_info("the trash \"%s\" was created", name);
+	if (made)
+		log_info("the trash \"%s\" was created", name);
 	g_mutex_lock(&account->lock);
 	work_want_sync(account, work_mbox(account, ROOT_MAILBOX));
 	g_mutex_unlock(&account->lock);

@@ -88,6 +88,21 @@ def follows(t):
 
 
 @case
+def the_trash_was_made_meanwhile(t):
+    """CREATE of what is there is a NO like any other."""
+    server = t.add(Courier(t.path))
+    deliver(server, range(3))
+    m = t.add(Mount(t, server.url(), ['tls=off', 'refresh=3600', 'without=IDLE']))
+    names = m.ls('INBOX')
+    with server.imap() as client:
+        client.create('INBOX.Trash')
+        os.unlink(m.p('INBOX', names[0]))
+        m.stop()
+        client.examine('INBOX.Trash')
+        equal(len(client.uids()), 1, 'what is unlinked goes to the trash')
+
+
+@case
 def is_opened_by_nobody_else(t):
     """A mailbox that no other client ever selects has no UIDVALIDITY yet that would stay."""
     server = t.add(Courier(t.path))
