@@ -409,8 +409,8 @@ take_batch(struct account *account, struct mbox *mbox, GPtrArray *batch, struct 
 }
 
 /* After a command: who is still waiting is asked for again, alone, and fails when nothing comes of
- * that either. It may have gone, or to another mailbox: before the last time that is found out. Lock
- * held. */
+ * that either. It may have gone, or to another mailbox: before the last time that is found out.
+ * Lock held. */
 static void
 settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
        const struct fault *why, struct ending *failed, struct ending *done)

@@ -178,7 +178,7 @@ void line_probe(struct worker *worker);
 bool line_select(struct worker *worker, uint32_t id, bool writable, bool any_validity,
                  struct fault *fault);
 /* The same for changes: a STORE or MOVE of what has come, and what other connections alone were
- * told of, is answered with OK and does nothing. So a mailbox that is selected gets a NOOP first. */
+ * told of, is answered with OK and does nothing. So there is a NOOP if it is selected already. */
 bool line_select_current(struct worker *worker, uint32_t id, struct fault *fault);
 
 /* Whether what is selected is another mailbox than that of the MAILBOXID ("" or NULL: none is

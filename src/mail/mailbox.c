@@ -56,7 +56,8 @@ mailbox_find_trash(struct account *account, GString *raw_r, uint32_t *id_r)
 	return best > 0;
 }
 
-/* Somebody else may have made it since mailboxes were listed; not every server says so by a code. */
+/* Somebody else may have made it since mailboxes were listed; not every server has a code for
+ * that. */
 static bool
 create_trash(struct conn *conn, const GString *raw, const char *name, bool *made_r,
              struct fault *fault)
