@@ -150,6 +150,16 @@ take_probe(struct receive *receive, struct fetch *fetch, const struct imap_fetch
 	g_byte_array_append(receive->first, receive->buffer->data, receive->buffer->len);
 }
 
+/* What Courier gives for a message that was expunged and of which this connection does not know. */
+static bool
+is_placeholder(const struct fetch *fetch, const void *data, size_t len)
+{
+	static const char text[] = "From: System Administrator <root@localhost>\r\n"
+	                           "Subject: message unavailable\r\n\r\n"
+	                           "This message is no longer available on the server.\r\n";
+	return len == sizeof text - 1 && len != fetch->hint && memcmp(data, text, len) == 0;
+}
+
 static void
 take_body(struct receive *receive, struct fetch *fetch, const struct imap_fetch *response)
 {
@@ -162,6 +172,9 @@ take_body(struct receive *receive, struct fetch *fetch, const struct imap_fetch 
 			fetch->delivered = true;
 	} else if (body->state == IMAP_BODY_STREAMED && receive->chunked) {
 		fetch->delivered = receive->fetch == fetch;
+	} else if (body->state == IMAP_BODY_STREAMED &&
+	           is_placeholder(fetch, receive->buffer->data, receive->buffer->len)) {
+		return;
 	} else if (body->state == IMAP_BODY_STREAMED && receive->buffer->len == body->size &&
 	           body->size > 0) {
 		fetch->delivered = true;

@@ -9,7 +9,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from courier import Courier  # noqa: E402
 from follow import WHEN, in_step, inodes, letter, new_ones_go, octets_right  # noqa: E402
-from harness import Mount, case, check, equal, main, wait_for  # noqa: E402
+from harness import Mount, case, check, equal, error_of, main, wait_for  # noqa: E402
 
 
 def mounted(t, server):
@@ -85,6 +85,23 @@ def follows(t):
     in_step(m, server, 'INBOX', 'Trash')
     new_ones_go(m, server)
     in_step(m, server, 'INBOX', 'Trash')
+
+
+@case
+def what_was_expunged_is_not_there(t):
+    """Courier gives a text of its own for what another client has expunged."""
+    server = t.add(Courier(t.path))
+    deliver(server, range(4))
+    m = t.add(Mount(t, server.url(), ['tls=off', 'refresh=3600', 'without=IDLE', 'connections=1']))
+    names = m.messages('INBOX')
+    first, *others = sorted(names)
+    m.read('INBOX', names[first])
+    with server.imap() as client:
+        client.select('INBOX')
+        client.expunge(others[:2])
+    for uid in others[:2]:
+        equal(error_of(m.read, 'INBOX', names[uid]), 'ENOENT', 'it is not there')
+    octets_right(m, server, 'INBOX')
 
 
 @case
