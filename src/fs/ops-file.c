@@ -222,10 +222,11 @@ read_step(struct park *park, const struct fault *fault)
 	atomic_fetch_sub(&file->reads, 1);
 	if (fault != NULL)
 		fuse_reply_err(call->req, errno_of_handle(fault->kind));
-	else if (data != NULL)
-		fuse_reply_buf(call->req, (char *)data->data, MIN(data->len, call->size));
+	else if (data == NULL || data->len < call->size)
+		/* It is not what was opened: the kernel would take that for its end. */
+		fuse_reply_err(call->req, EIO);
 	else
-		fuse_reply_buf(call->req, NULL, 0);
+		fuse_reply_buf(call->req, (char *)data->data, call->size);
 	park_finish(park);
 }
 
