@@ -56,6 +56,9 @@ on_untagged(void *ctx, const struct imap_response *response)
 	case IMAP_TYPE_ESEARCH:
 		deletion->unreadable |= !imap_esearch_decode(response, deletion->found, &esearch);
 		break;
+	case IMAP_TYPE_NAMESPACE:
+		mailbox_take_namespace(deletion->account, response);
+		break;
 	case IMAP_TYPE_STATUS:
 		if (imap_status_decode(response, &status) && status.has_uidnext &&
 		    status.has_uidvalidity) {

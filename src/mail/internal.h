@@ -133,10 +133,10 @@ struct account {
 	int guid;                /* enum guid; atomic */
 	int64_t suspect_ns;      /* real time before which what was compared is not believed */
 
-	/* The server's ways, learnt at login; written by the tree's sync alone, which needs no lock
-	 * to read them. */
-	char *prefix, *delimiter;  /* of the personal namespace; NULL: none; account->lock */
-	bool prefix_known;
+	/* The server's ways. */
+	char *prefix, *delimiter;  /* of the personal namespace; NULL: none; once known they stay; */
+	bool prefix_known;         /* account->lock */
+	/* Of the tree's sync alone. */
 	unsigned late_lists;       /* LISTs with STATUS in a row that were not answered in time */
 	bool move_trusted;       /* a MOVE here did what it said; account->lock */
 };
@@ -230,10 +230,14 @@ bool change_disown(struct account *account, uint32_t mailbox, struct fault *faul
 
 /* --- mailbox.c ------------------------------------------------------------------------- */
 
+/* Has the server tell the personal namespace, unless that is known. The connection's handler gives
+ * the response to mailbox_take_namespace(). False: the line is lost. */
+bool mailbox_ask_namespace(struct worker *worker, struct fault *fault);
+void mailbox_take_namespace(struct account *account, const struct imap_response *response);
 /* The trash's raw name: by option, SPECIAL-USE, or a usual name; false: there is none yet. *id_r
  * is 0 where the index does not have it. */
 bool mailbox_find_trash(struct account *account, GString *raw_r, uint32_t *id_r);
-/* Creates one. */
+/* Creates one; with a handler as above. */
 bool mailbox_create_trash(struct worker *worker, GString *raw_r, struct fault *fault);
 
 /* --- watch.c --------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Mailboxes by name: which one is the trash. */
+/* Mailboxes by name: where they are, which one is the trash. */
 #include "config.h"
 
 #include <string.h>
@@ -7,6 +7,46 @@
 #include "base/log.h"
 #include "imap/names.h"
 #include "mail/internal.h"
+
+void
+mailbox_take_namespace(struct account *account, const struct imap_response *response)
+{
+	struct imap_namespaces spaces;
+	if (!imap_namespaces_decode(response, &spaces) || spaces.personal_count == 0)
+		return;
+	const struct imap_namespace_entry *own = &spaces.personal[0];
+	/* `INBOX` for `INBOX.`: else INBOX itself would be the prefix and nothing more. */
+	bool cut = own->prefix_len > 0 && own->delimiter_len > 0 &&
+	           (own->prefix_len < own->delimiter_len ||
+	            memcmp(own->prefix + own->prefix_len - own->delimiter_len, own->delimiter,
+	                   own->delimiter_len) != 0);
+	char *delimiter = g_strndup(own->delimiter, own->delimiter_len);
+	char *prefix = g_strndup(own->prefix, own->prefix_len);
+	g_mutex_lock(&account->lock);
+	if (!account->prefix_known) {
+		account->prefix = g_strconcat(prefix, cut ? delimiter : "", NULL);
+		account->delimiter = g_steal_pointer(&delimiter);
+		account->prefix_known = true;
+	}
+	g_mutex_unlock(&account->lock);
+	g_free(delimiter);
+	g_free(prefix);
+}
+
+bool
+mailbox_ask_namespace(struct worker *worker, struct fault *fault)
+{
+	struct account *account = worker->account;
+	struct conn_reply reply = { 0 };
+	g_mutex_lock(&account->lock);
+	bool known = account->prefix_known;
+	g_mutex_unlock(&account->lock);
+	if (known || !conn_has(worker->conn, IMAP_CAP_NAMESPACE))
+		return true;
+	bool ok = conn_run(worker->conn, conn_command(worker->conn, "NAMESPACE"), &reply, fault);
+	conn_reply_clear(&reply);
+	return ok;
+}
 
 /* The path of a mailbox as it is shown. */
 static void
@@ -88,6 +128,9 @@ mailbox_create_trash(struct worker *worker, GString *raw_r, struct fault *fault)
 	struct account *account = worker->account;
 	struct conn_reply reply = { 0 };
 	const char *name = account->config.trash != NULL ? account->config.trash : "Trash";
+	/* What was pending is done before the mailboxes are listed. */
+	if (!mailbox_ask_namespace(worker, fault))
+		return false;
 	g_mutex_lock(&account->lock);
 	char *delimiter = g_strdup(account->delimiter), *prefix = g_strdup(account->prefix);
 	g_mutex_unlock(&account->lock);

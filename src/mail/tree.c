@@ -43,30 +43,6 @@ clear_event(gpointer data)
 /* --- listening --------------------------------------------------------------------------- */
 
 static void
-take_namespace(struct account *account, const struct imap_response *response)
-{
-	struct imap_namespaces spaces;
-	if (!imap_namespaces_decode(response, &spaces) || spaces.personal_count == 0)
-		return;
-	const struct imap_namespace_entry *own = &spaces.personal[0];
-	/* Who makes a mailbox may be reading them. */
-	g_mutex_lock(&account->lock);
-	g_free(account->prefix);
-	g_free(account->delimiter);
-	account->delimiter = g_strndup(own->delimiter, own->delimiter_len);
-	/* `INBOX` for `INBOX.`: else INBOX itself would be the prefix and nothing more. */
-	bool cut = own->prefix_len > 0 && own->delimiter_len > 0 &&
-	           (own->prefix_len < own->delimiter_len ||
-	            memcmp(own->prefix + own->prefix_len - own->delimiter_len, own->delimiter,
-	                   own->delimiter_len) != 0);
-	char *prefix = g_strndup(own->prefix, own->prefix_len);
-	account->prefix = g_strconcat(prefix, cut ? account->delimiter : "", NULL);
-	g_mutex_unlock(&account->lock);
-	g_free(prefix);
-	account->prefix_known = true;
-}
-
-static void
 take_quota(struct tree *tree, const struct imap_response *response)
 {
 	struct imap_quota quota;
@@ -104,7 +80,7 @@ on_response(void *ctx, const struct imap_response *response)
 	struct tree *tree = ctx;
 	switch (imap_response_type(response)) {
 	case IMAP_TYPE_NAMESPACE:
-		take_namespace(tree->account, response);
+		mailbox_take_namespace(tree->account, response);
 		break;
 	case IMAP_TYPE_QUOTA:
 		take_quota(tree, response);
@@ -218,10 +194,7 @@ ask_others(struct tree *tree, struct fault *fault)
 {
 	struct conn *conn = tree->worker->conn;
 	struct conn_reply reply = { 0 };
-	bool ok = true;
-	if (!tree->account->prefix_known && conn_has(conn, IMAP_CAP_NAMESPACE))
-		ok = conn_run(conn, conn_command(conn, "NAMESPACE"), &reply, fault);
-	conn_reply_clear(&reply);
+	bool ok = mailbox_ask_namespace(tree->worker, fault);
 	if (ok && conn_has(conn, IMAP_CAP_QUOTA)) {
 		struct imap_command *command = conn_command(conn, "GETQUOTAROOT");
 		imap_command_mailbox(command, "INBOX", 5);
@@ -235,7 +208,9 @@ ask_others(struct tree *tree, struct fault *fault)
 static void
 place_entries(struct tree *tree)
 {
+	g_mutex_lock(&tree->account->lock);
 	const char *prefix = tree->account->prefix;
+	g_mutex_unlock(&tree->account->lock);
 	tree->placed = true;
 	for (guint i = 0; i < tree->entries->len; i++) {
 		struct tree_entry *entry = g_ptr_array_index(tree->entries, i);

@@ -9,7 +9,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from courier import Courier  # noqa: E402
 from follow import WHEN, in_step, inodes, letter, new_ones_go, octets_right  # noqa: E402
-from harness import Mount, case, check, equal, error_of, main, wait_for  # noqa: E402
+from harness import Mount, Proxy, case, check, equal, error_of, main, wait_for  # noqa: E402
 
 
 def mounted(t, server):
@@ -117,6 +117,32 @@ def the_trash_was_made_meanwhile(t):
         m.stop()
         client.examine('INBOX.Trash')
         equal(len(client.uids()), 1, 'what is unlinked goes to the trash')
+
+
+@case
+def the_trash_is_made_at_the_start(t):
+    """What was pending is deleted before the mailboxes are listed, which tells the namespace."""
+    server = t.add(Courier(t.path))
+    proxy = t.add(Proxy(t.path, server.port))
+    deliver(server, range(6))
+    m = t.add(Mount(t, server.url(port=proxy.port), ['tls=off', 'refresh=3600', 'without=IDLE']))
+    names = m.ls('INBOX')
+    proxy.refuse()
+    proxy.cut()
+    for name in names[:3]:
+        os.unlink(m.p('INBOX', name))
+    time.sleep(1.5)  # until the journal is written
+    m.kill()
+    proxy.refuse(False)
+    m.start()
+    wait_for(lambda: 'Trash' in m.ls(), 10, 0.1)
+    m.stop()
+    with server.imap() as client:
+        equal(sorted(client.mailboxes()), ['INBOX', 'INBOX.Trash'], 'the trash is in the namespace')
+        client.examine('INBOX.Trash')
+        equal(len(client.uids()), 3, 'what was unlinked is in the trash')
+        client.examine('INBOX')
+        equal(len(client.uids()), 3, 'and nowhere else')
 
 
 @case
