@@ -430,7 +430,7 @@ settle(struct account *account, struct fetch *fetch, bool lost, bool gained,
 		if (hopeless || fetch->failures >= most)
 			fetch_end_all(fetch, failed);
 		else if (!lost && fetch->failures == FAILURES_MAX - 1)
-			fetch_await_sync(account, fetch);
+			fetch_await_sync(account, fetch, true);
 		else
 			fetch_enqueue(account, fetch);
 	}
@@ -532,7 +532,7 @@ fetch_run(struct worker *worker, struct mbox *mbox)
 	for (guint i = 0; i < renumbered->len; i++) {
 		struct fetch *fetch = g_ptr_array_index(renumbered, i);
 		fetch_unlead(account, fetch);
-		fetch_await_sync(account, fetch);
+		fetch_await_sync(account, fetch, false);
 	}
 	for (guint i = 0; i < cached->len; i++)
 		settle(account, g_ptr_array_index(cached, i), false, true, &refusal, &failed,

@@ -39,6 +39,7 @@ struct fetch {
 	bool nostore;           /* the cache has no room for it */
 	bool untraced;          /* a reader has got octets that were not stored */
 	unsigned failures;      /* tries without anything gained */
+	int64_t awaited_ns;     /* boottime: a sync that began before this is not what it awaits */
 	bool delivered;         /* in the command under way */
 	uint64_t read_on;       /* where a reader that reads on would ask next */
 	uint32_t window;        /* chunks to fetch at once then */
@@ -92,8 +93,9 @@ bool fetch_lead(struct account *account, struct fetch *fetch);
 void fetch_unlead(struct account *account, struct fetch *fetch);
 /* The whole body is there by now; then those who wait are served (not where it is to be judged). */
 bool fetch_from_cache(struct account *account, struct fetch *fetch, struct ending *done);
-/* It is queued again when the mailbox was synced. Lock held. */
-void fetch_await_sync(struct account *account, struct fetch *fetch);
+/* It is queued again when the mailbox was synced; anew: by a sync that begins from now on. Lock
+ * held. */
+void fetch_await_sync(struct account *account, struct fetch *fetch, bool anew);
 /* Those of a batch that may be other messages than their inodes were, and whose octets could tell
  * nothing. One that gets another inode number goes to `ended`, its waits to `stale`. */
 void fetch_presume(struct account *account, GPtrArray *batch, GPtrArray *ended,

@@ -23,7 +23,7 @@ struct mbox {
 	uint32_t id;
 
 	GQueue fetches;      /* struct fetch that want octets; in account->read_queue if any */
-	GQueue displaced;    /* those that wait until it was synced, since it was renumbered */
+	GQueue displaced;    /* those that wait until it was synced: renumbered, or not given */
 	bool read_queued;
 
 	GQueue changes;      /* struct change, by seq; in account->change_queue if any */
@@ -214,7 +214,7 @@ bool status_drop_unchanged(struct worker *worker, GHashTable *mailboxes, struct 
 void fetch_fail_all(struct account *account, const struct fault *fault);
 void fetch_free_all(struct account *account);
 /* A sync of the mailbox has ended, well or not. Lock held. */
-void fetch_sync_ended(struct account *account, struct mbox *mbox);
+void fetch_sync_ended(struct account *account, struct mbox *mbox, int64_t began_ns);
 
 /* --- change.c -------------------------------------------------------------------------- */
 

@@ -122,27 +122,35 @@ fetch_from_cache(struct account *account, struct fetch *fetch, struct ending *do
 	return true;
 }
 
-/* --- a mailbox that is being renumbered ------------------------------------------------------ */
+/* --- waiting for a sync ---------------------------------------------------------------------- */
 
 /* Lock held. */
 void
-fetch_await_sync(struct account *account, struct fetch *fetch)
+fetch_await_sync(struct account *account, struct fetch *fetch, bool anew)
 {
 	struct mbox *mbox = work_mbox(account, fetch->mailbox);
+	fetch->awaited_ns = anew ? clock_boot_ns() : 0;
 	fetch->running = false;
 	fetch->queued = true;
 	g_queue_push_tail(&mbox->displaced, fetch);
+	if (anew && mbox->sync_running)
+		mbox->sync_again = true;
 	work_want_sync(account, mbox);
 }
 
 /* Lock held. */
 void
-fetch_sync_ended(struct account *account, struct mbox *mbox)
+fetch_sync_ended(struct account *account, struct mbox *mbox, int64_t began_ns)
 {
 	GQueue displaced = mbox->displaced;
 	g_queue_init(&mbox->displaced);
 	struct fetch *fetch;
 	while ((fetch = g_queue_pop_head(&displaced)) != NULL) {
+		/* What this one did not see the next one will, which is wanted already. */
+		if (fetch->awaited_ns > began_ns && mbox->sync_queued) {
+			g_queue_push_tail(&mbox->displaced, fetch);
+			continue;
+		}
 		fetch->queued = false;
 		fetch_enqueue(account, fetch);
 	}

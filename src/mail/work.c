@@ -259,7 +259,7 @@ run_sync(struct worker *worker, struct mbox *mbox)
 	if (again || (mbox->sync_again && conn_alive(worker->conn)))
 		work_want_sync(account, mbox);
 	mbox->sync_again = false;
-	fetch_sync_ended(account, mbox);
+	fetch_sync_ended(account, mbox, began);
 	wait_list_take(&mbox->refresh_waits, &refresh);
 	if (!again)
 		wait_list_take(&mbox->listing_waits, &listing);

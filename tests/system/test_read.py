@@ -9,8 +9,9 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import corpus  # noqa: E402
-from harness import (Dovecot, Proxy, case, check, equal, error_of, main, mount, need,  # noqa: E402
-                     run, sh, sha, sha_file, tree)
+from fakeimap import MODERN, FakeImap  # noqa: E402
+from harness import (Dovecot, Mount, Proxy, case, check, equal, error_of, main,  # noqa: E402
+                     mount, need, run, sh, sha, sha_file, tree, wait_for)
 
 NAME_LIMIT = 255
 
@@ -314,6 +315,34 @@ def gone_before_it_is_read(t):
                 error = error_of(m.read, 'INBOX', names[uid])
                 check(error in (None, 'ENOENT'), 'one that was moved may be read', error)
             m.stop()
+
+
+@case
+def gone_while_it_is_synced(t):
+    """The sync that is under way began before the message went, and can't tell of it."""
+    server = t.add(FakeImap(MODERN))
+    inbox = server.box('INBOX')
+    messages = [message[0] for message in corpus.bulk(5)]
+    for body in messages[:4]:
+        inbox.add(body)
+    inbox.faults.quiet = True
+    m = t.add(Mount(t, server.url(), ['tls=off', 'refresh=1', 'without=NOTIFY:IDLE']))
+    names = m.messages('INBOX')
+    m.read('INBOX', names[2])
+    inside, go_on = threading.Event(), threading.Event()
+
+    def before(connection, line):
+        if 'HEADER.FIELDS' in line and not inside.is_set():
+            inside.set()
+            go_on.wait(20)
+    server.before = before
+    inbox.add(messages[4])
+    time.sleep(1.2)
+    m.ls('INBOX')
+    check(wait_for(inside.is_set, 10), 'a sync is under way')
+    inbox.expunge([1])
+    threading.Timer(1, go_on.set).start()
+    equal(error_of(m.read, 'INBOX', names[1]), 'ENOENT', 'what has gone meanwhile is not there')
 
 
 main()
