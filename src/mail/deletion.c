@@ -202,6 +202,19 @@ deletion_store_flag(struct deletion *deletion, const struct seqset *set, const c
 	return conn_run(deletion->conn, command, reply, fault);
 }
 
+/* Where the rights for it lack some servers answer OK to a STORE that did nothing. */
+static bool
+refuse_unmarked(struct deletion *deletion, const struct seqset *set, struct fault *fault)
+{
+	struct fault refusal;
+	if (!deletion_find_survivors(deletion, set, "UNDELETED", fault))
+		return false;
+	fault_set(&refusal, FAULT_DENIED, "the server took it, and did not mark the message as "
+	          "deleted");
+	deletion_set_outcome(deletion, deletion->found, true, CHANGE_REFUSED, &refusal);
+	return true;
+}
+
 bool
 deletion_mark_and_expunge(struct deletion *deletion, const struct seqset *set, bool expunge,
                           struct fault *fault)
@@ -209,6 +222,7 @@ deletion_mark_and_expunge(struct deletion *deletion, const struct seqset *set, b
 	struct conn_reply reply = { 0 };
 	struct fault refusal = { 0 };
 	bool left, removed = false;
+	unsigned before = conn_selected(deletion->conn)->expunges;
 	bool ok = deletion_store_flag(deletion, set, "+FLAGS.SILENT", &reply, fault);
 	if (ok && !conn_reply_fault(&reply, &refusal, "marking messages as deleted")) {
 		conn_reply_clear(&reply);
@@ -226,6 +240,10 @@ deletion_mark_and_expunge(struct deletion *deletion, const struct seqset *set, b
 			         reply.text);
 	}
 	conn_reply_clear(&reply);
+	/* As many as are meant have gone: then that is proof enough. */
+	if (ok && (!removed ||
+	           conn_selected(deletion->conn)->expunges - before < seqset_count(set)))
+		ok = refuse_unmarked(deletion, set, fault);
 	if (ok)
 		deletion_set_outcome(deletion, set, true,
 		                     removed ? CHANGE_REMOVED : CHANGE_FLAGGED, NULL);

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The main job: a mounted account is listed, read, searched, backed up and deleted from."""
-import errno
 import mmap
 import os
 import random
@@ -16,8 +15,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import corpus  # noqa: E402
 from fakeimap import FakeImap  # noqa: E402
 from follow import in_step, new_ones_go  # noqa: E402
-from harness import (Dovecot, Proxy, case, check, equal, main, mount, need, run, sha,  # noqa: E402
-                     sha_file, sh, wait_for)
+from harness import (Dovecot, Proxy, case, check, equal, error_of, main, mount, need,  # noqa: E402
+                     run, sha, sha_file, sh, wait_for)
 
 SMALL = b'From: a@example.org\r\nSubject: %s\r\nDate: Fri, 3 May 2024 14:12:05 +0000\r\n' \
         b'Message-ID: <%s@example.org>\r\n\r\n%s\r\n'
@@ -239,6 +238,14 @@ def deletions_survive_kill_and_lost_answers(t):
         equal(server.violations, [], 'no EXPUNGE without UIDs, no CLOSE')
 
 
+def told_by_fsync(m, mailbox):
+    fd = os.open(m.p(mailbox), os.O_RDONLY)
+    try:
+        return error_of(os.fsync, fd)
+    finally:
+        os.close(fd)
+
+
 @case
 def what_the_server_refuses_comes_back(t):
     server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS SPECIAL-USE'))
@@ -251,13 +258,30 @@ def what_the_server_refuses_comes_back(t):
     check(names[1] in back, 'it is listed again')
     equal([c[0] for c in server.copies(messages[0])], ['INBOX'], 'and still there')
     equal(m.read('INBOX', names[1]), messages[0].body, 'and read')
-    fd = os.open(m.p('INBOX'), os.O_RDONLY)
-    try:
-        os.fsync(fd)
-        check(False, 'fsync of the directory tells')
-    except OSError as error:
-        equal(error.errno, errno.EDQUOT, 'fsync of the directory tells')
-    os.close(fd)
+    equal(told_by_fsync(m, 'INBOX'), 'EDQUOT', 'fsync of the directory tells')
+
+
+@case
+def what_is_not_marked_comes_back(t):
+    """Dovecot answers OK to a STORE that the rights do not allow."""
+    for policy, capabilities in (('expunge', 'UIDPLUS'), ('expunge', ''), ('mark', 'UIDPLUS'),
+                                 ('trash', 'UIDPLUS')):
+        server = t.add(FakeImap(capabilities='IMAP4rev1 SPECIAL-USE ' + capabilities))
+        inbox = server.box('INBOX')
+        messages = [inbox.add(small(n)) for n in range(3)]
+        m = mount(t, server, ['delete=' + policy], expect=['could not be deleted'])
+        names = m.messages('INBOX')
+        inbox.faults.store = 'OK done'
+        os.unlink(m.p('INBOX', names[1]))
+        equal(told_by_fsync(m, 'INBOX'), 'EACCES', 'fsync of the directory tells')
+        back = m.wait_names(lambda found: names[1] in found, 'INBOX')
+        check(names[1] in back, 'it is listed again')
+        inbox.faults.store = None
+        os.unlink(m.p('INBOX', names[1]))
+        equal(told_by_fsync(m, 'INBOX'), None, 'it is deleted once that is allowed')
+        gone = messages[0] not in inbox.messages or '\\Deleted' in messages[0].flags
+        check(gone and names[1] not in m.ls('INBOX'), 'and gone')
+        m.stop()
 
 
 @case
