@@ -209,8 +209,10 @@ line_select(struct worker *worker, uint32_t id, bool writable, bool any_validity
 	             ((indexed && !any_validity && is_displaced(state, uidvalidity, mailboxid)) ||
 	              state->name_len != raw->len ||
 	              memcmp(state->name, raw->str, raw->len) != 0);
-	if (ok && (worker->selected != id || (writable && !worker->selected_writable) ||
-	           state == NULL || state->stale || other)) {
+	/* Whether it is still read-only a new SELECT tells alone. */
+	bool reselect = worker->selected != id || state == NULL || state->stale || other ||
+	                (writable && (!worker->selected_writable || state->read_only));
+	if (ok && reselect) {
 		worker->selected = 0;
 		ok = conn_select(worker->conn, raw->str, raw->len, !writable,
 		                 conn_has(worker->conn, IMAP_CAP_CONDSTORE) ? "(CONDSTORE)" : NULL,

@@ -285,6 +285,23 @@ def what_is_not_marked_comes_back(t):
 
 
 @case
+def read_only_for_a_while(t):
+    server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS MOVE SPECIAL-USE'))
+    inbox = server.box('INBOX')
+    messages = [inbox.add(small(n)) for n in range(3)]
+    inbox.readonly = True
+    m = mount(t, server, ['connections=1', 'refresh=3600'], expect=['could not be deleted'])
+    names = m.messages('INBOX')
+    os.unlink(m.p('INBOX', names[1]))
+    equal(told_by_fsync(m, 'INBOX'), 'EROFS', 'nothing is deleted in a read-only mailbox')
+    check(names[1] in m.wait_names(lambda found: names[1] in found, 'INBOX'), 'it is listed again')
+    inbox.readonly = False
+    os.unlink(m.p('INBOX', names[1]))
+    equal(told_by_fsync(m, 'INBOX'), None, 'but later, when it no longer is')
+    equal([c[0] for c in server.copies(messages[0])], ['Trash'], 'it is in the trash')
+
+
+@case
 def a_move_that_lies(t):
     server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS MOVE SPECIAL-USE'))
     messages = [server.box('INBOX').add(small(n)) for n in range(4)]
