@@ -50,7 +50,8 @@ fetch_locate(struct account *account, struct fetch *fetch)
 		fetch->probable = (record.state & MESSAGE_PROBABLE) != 0;
 		fetch->seen = (record.flags & IMAP_FLAG_SEEN) != 0;
 		if (moved) {
-			/* Ranges under another UID are another matter. */
+			/* Ranges under another UID are another matter, and so are the tries. */
+			fetch->failures = 0;
 			fetch->hint = fetch->size = record.size;
 			fetch->hint_true = (record.state & MESSAGE_SIZE_TRUE) != 0;
 			fetch->size_known = fetch->whole = false;

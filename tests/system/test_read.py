@@ -345,4 +345,23 @@ def gone_while_it_is_synced(t):
     equal(error_of(m.read, 'INBOX', names[1]), 'ENOENT', 'what has gone meanwhile is not there')
 
 
+@case
+def gone_from_where_it_went(t):
+    """It has another UID, which is found out, and has gone from there too when it is asked for."""
+    server = t.add(FakeImap(MODERN + ' OBJECTID'))
+    inbox, other = server.box('INBOX'), server.add_box('Other')
+    messages = [inbox.add(message[0]) for message in corpus.bulk(4)]
+    m = t.add(Mount(t, server.url(), ['tls=off', 'refresh=3600', 'without=NOTIFY:IDLE']))
+    names = m.messages('INBOX')
+    m.read('INBOX', names[2])
+    back = server.move(server.move(messages[0], 'Other'), 'INBOX')
+
+    def before(connection, line):
+        if line.startswith('UID FETCH %d (UID BODY.PEEK[])' % back.uid) and back in inbox.messages:
+            inbox.expunge([back.uid])
+    server.before = before
+    equal(error_of(m.read, 'INBOX', names[1]), 'ENOENT', 'what has gone from there is not there')
+    check(back not in inbox.messages and not other.messages, 'it was asked for there')
+
+
 main()
