@@ -354,6 +354,17 @@ log_refusals(const GPtrArray *changes)
 		         refused == 1 ? "" : "s", refused == 1 ? "is" : "are", first->fault.text);
 }
 
+/* Lest a copy in the trash is taken for another one's, those of a set that was cut off end
+ * together: which of them have gone tells whose copy it is. */
+static bool
+is_over(const GPtrArray *batch)
+{
+	for (guint i = 0; i < batch->len; i++)
+		if (((const struct change *)g_ptr_array_index(batch, i))->outcome == CHANGE_PENDING)
+			return false;
+	return true;
+}
+
 /* Takes what has ended out of the queue, and has the index follow. */
 static void
 finish(struct account *account, struct mbox *mbox, GPtrArray *batch)
@@ -490,7 +501,8 @@ change_run(struct worker *worker, struct mbox *mbox)
 		ok = first->record.kind == JOURNAL_DELETE
 		             ? deletion_run(worker, mbox->id, batch, &fault)
 		             : run_flags(worker, mbox, batch, &fault);
-		finish(account, mbox, batch);
+		if (ok || is_over(batch))
+			finish(account, mbox, batch);
 	}
 	if (!ok)
 		log_debug("changes in mailbox %u are still pending: %s", mbox->id, fault.text);

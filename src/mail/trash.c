@@ -18,19 +18,38 @@
 
 /* --- recognising copies ------------------------------------------------------------------- */
 
+/* An earlier look may have shown it. */
+static bool
+is_taken(const struct deletion *deletion, uint32_t uid)
+{
+	for (guint i = 0; i < deletion->changes->len; i++) {
+		const struct change *change = g_ptr_array_index(deletion->changes, i);
+		if (change->copied && change->target_uid == uid)
+			return true;
+	}
+	return false;
+}
+
 void
 trash_match_copy(struct deletion *deletion, const struct imap_fetch *fetch)
 {
 	unsigned char identity[32];
+	if (is_taken(deletion, fetch->uid))
+		return;
 	GString *name = g_string_new(NULL);
 	deletion->account->config.namer.from_header(fetch->header, fetch->header_len,
 	                                            fetch->has_internaldate ? fetch->internaldate
 	                                                                    : INT64_MIN,
 	                                            name, identity);
 	g_string_free(name, TRUE);
-	for (guint i = 0; i < deletion->changes->len; i++) {
-		struct change *change = g_ptr_array_index(deletion->changes, i);
-		if (change->copied || change->outcome != CHANGE_PENDING || !change->has_identity ||
+	/* It may be what was moved already: that one's twin needs a copy of its own. */
+	for (guint i = 0; i < 2 * deletion->changes->len; i++) {
+		struct change *change = g_ptr_array_index(deletion->changes,
+		                                          i % deletion->changes->len);
+		bool moved = change->outcome == CHANGE_REMOVED && change->sent;
+		bool may_be = i < deletion->changes->len ? moved
+		                                         : change->outcome == CHANGE_PENDING;
+		if (change->copied || !may_be || !change->has_identity ||
 		    memcmp(change->identity, identity, sizeof identity) != 0)
 			continue;
 		change->copied = true;

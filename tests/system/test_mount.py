@@ -4,6 +4,7 @@
 import mmap
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -313,6 +314,41 @@ def a_move_that_lies(t):
     live = [c[0] for c in server.copies(messages[1]) if '\\Deleted' not in c[2]]
     equal(live, ['Trash'], 'moved once all the same')
     equal(server.violations, [], 'no EXPUNGE without UIDs')
+
+
+@case
+def a_twin_gets_a_copy_of_its_own(t):
+    """Of two that are alike one was copied or moved before the line was cut."""
+    for way in ('MOVE ', ''):
+        server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS %sSPECIAL-USE' % way))
+        box = server.box('INBOX')
+        messages = [box.add(small(n)) for n in (0, 1, 1, 2)]
+
+        def halfway(_, line):
+            found = re.match(r'UID (MOVE|COPY) 2:3 ', line)
+            if found:
+                server.before = None
+                server.put(server.box('Trash'), messages[1])
+                if found.group(1) == 'MOVE':
+                    box.remove({2})
+                server.cut_at('UID (MOVE|COPY)')
+                server.cut_at(r'STATUS "?Trash"? \(UIDNEXT UIDVALIDITY\)')
+        server.before = halfway
+        proxy = t.add(Proxy(t.path, server.port))
+        m = mount(t, server, proxy=proxy, expect=['.*'], name='m' + (way.strip() or 'copy'),
+                  options=['cache=%s/c%s' % (t.path, way.strip()), 'timeout=5'])
+        names = m.messages('INBOX')
+        proxy.refuse()
+        proxy.cut()
+        for uid in (2, 3):
+            os.unlink(m.p('INBOX', names[uid]))
+        proxy.refuse(False)
+        check(wait_for(lambda: len(box.messages) == 2, 30), 'they are removed ' + way)
+        m.stop()
+        check(server.before is None, 'they went together ' + way)
+        for message in messages[1:3]:
+            check('Trash' in [c[0] for c in server.copies(message)], 'there is a copy ' + way)
+        equal(server.violations, [], 'no EXPUNGE without UIDs')
 
 
 @case
