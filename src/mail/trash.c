@@ -358,10 +358,36 @@ move_part(struct deletion *deletion, const struct seqset *set, bool may_create,
 	return ok;
 }
 
+/* Whether an earlier MOVE, whose answer was lost, has copied what is still there. */
+static bool
+find_halfway(struct deletion *deletion, bool *any_r, struct fault *fault)
+{
+	bool noted = false;
+	*any_r = false;
+	for (guint i = 0; i < deletion->changes->len; i++) {
+		const struct change *change = g_ptr_array_index(deletion->changes, i);
+		noted |= change->outcome == CHANGE_PENDING &&
+		         change->record.state == JOURNAL_COPYING;
+	}
+	if (!noted)
+		return true;
+	if (!find_earlier_copies(deletion, fault) || !deletion_select_source(deletion, fault))
+		return false;
+	struct seqset *set = deletion_pending(deletion, true);
+	*any_r = !seqset_is_empty(set);
+	seqset_free(&set);
+	return true;
+}
+
 bool
 trash_move(struct deletion *deletion, struct fault *fault)
 {
-	bool left = true;
+	bool left = true, halfway;
+	/* Before what was written down is overwritten. */
+	if (!find_halfway(deletion, &halfway, fault))
+		return false;
+	if (halfway)
+		return trash_copy(deletion, fault);
 	/* Until a MOVE was seen to work, what the trash held before is written down: should it turn
 	 * out to have copied without removing, the copies are found. */
 	g_mutex_lock(&deletion->account->lock);

@@ -317,6 +317,24 @@ def a_move_that_lies(t):
 
 
 @case
+def a_move_that_lies_and_is_cut_off(t):
+    """The MOVE copied, and its answer was lost: there is no second copy."""
+    server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS MOVE SPECIAL-USE'))
+    box = server.box('INBOX')
+    messages = [box.add(small(n)) for n in range(4)]
+    box.faults.move_keeps = True
+    server.lose_answer('UID MOVE')
+    m = mount(t, server, expect=['.*'])
+    names = m.messages('INBOX')
+    os.unlink(m.p('INBOX', names[2]))
+    check(wait_for(lambda: not box.by_uid(2), 30), 'it is removed')
+    m.stop()
+    live = [c[0] for c in server.copies(messages[1]) if '\\Deleted' not in c[2]]
+    equal(live, ['Trash'], 'one copy, in the trash')
+    equal(server.violations, [], 'no EXPUNGE without UIDs')
+
+
+@case
 def a_twin_gets_a_copy_of_its_own(t):
     """Of two that are alike one was copied or moved before the line was cut."""
     for way in ('MOVE ', ''):
