@@ -148,9 +148,30 @@ deletion_command(const struct deletion *deletion, const char *verb, const struct
 /* --- single steps ------------------------------------------------------------------------- */
 
 bool
+deletion_is_meant(struct deletion *deletion)
+{
+	const struct conn_mailbox *mailbox = conn_selected(deletion->conn);
+	const struct change *first = g_ptr_array_index(deletion->changes, 0);
+	struct fault refusal;
+	g_mutex_lock(&deletion->account->lock);
+	uint64_t meant = first->record.uidvalidity;
+	g_mutex_unlock(&deletion->account->lock);
+	if (mailbox != NULL && !mailbox->stale && mailbox->uidvalidity == meant)
+		return true;
+	fault_set(&refusal, FAULT_GONE, "the mailbox was renumbered by the server before the "
+	          "deletion reached it");
+	refuse_all(deletion, &refusal);
+	return false;
+}
+
+/* The index may have followed the server meanwhile. */
+bool
 deletion_select_source(struct deletion *deletion, struct fault *fault)
 {
-	return line_select(deletion->worker, deletion->mailbox, true, false, fault);
+	bool ok = line_select(deletion->worker, deletion->mailbox, true, false, fault);
+	if (ok)
+		deletion_is_meant(deletion);
+	return ok;
 }
 
 bool
@@ -222,6 +243,8 @@ deletion_mark_and_expunge(struct deletion *deletion, const struct seqset *set, b
 	struct conn_reply reply = { 0 };
 	struct fault refusal = { 0 };
 	bool left, removed = false;
+	if (!deletion_is_meant(deletion))
+		return true;
 	unsigned before = conn_selected(deletion->conn)->expunges;
 	bool ok = deletion_store_flag(deletion, set, "+FLAGS.SILENT", &reply, fault);
 	if (ok && !conn_reply_fault(&reply, &refusal, "marking messages as deleted")) {
@@ -229,6 +252,10 @@ deletion_mark_and_expunge(struct deletion *deletion, const struct seqset *set, b
 		if (!deletion_drop_gone(deletion, &left, fault))
 			return false;
 		deletion_set_outcome(deletion, set, true, CHANGE_REFUSED, &refusal);
+		return true;
+	}
+	if (ok && !deletion_is_meant(deletion)) {
+		conn_reply_clear(&reply);
 		return true;
 	}
 	if (ok && expunge && conn_has(deletion->conn, IMAP_CAP_UIDPLUS)) {
@@ -351,7 +378,6 @@ static bool
 begin(struct deletion *deletion, bool *go_on_r, struct fault *fault)
 {
 	struct fault refusal = { 0 };
-	const struct change *first = g_ptr_array_index(deletion->changes, 0);
 	*go_on_r = false;
 	if (!line_select_current(deletion->worker, deletion->mailbox, &refusal)) {
 		if (!conn_alive(deletion->conn)) {
@@ -366,12 +392,9 @@ begin(struct deletion *deletion, bool *go_on_r, struct fault *fault)
 		refuse_all(deletion, &refusal);
 		return true;
 	}
-	const struct conn_mailbox *mailbox = conn_selected(deletion->conn);
-	if (mailbox->uidvalidity != first->record.uidvalidity) {
-		fault_set(&refusal, FAULT_GONE, "the mailbox was renumbered by the server before "
-		          "the deletion reached it");
-		refuse_all(deletion, &refusal);
-	} else if (mailbox->read_only) {
+	if (!deletion_is_meant(deletion))
+		return true;
+	if (conn_selected(deletion->conn)->read_only) {
 		fault_set(&refusal, FAULT_READONLY, "the server has the mailbox read-only");
 		refuse_all(deletion, &refusal);
 	} else {

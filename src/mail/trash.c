@@ -204,6 +204,8 @@ copy_rest(struct deletion *deletion, const struct seqset *set, bool may_create, 
 	struct fault refusal = { 0 };
 	if (!deletion_find_survivors(deletion, set, "DELETED", fault))
 		return false;
+	if (!deletion_is_meant(deletion))
+		return true;
 	struct imap_command *command = deletion_command(deletion, "UID COPY", set);
 	imap_command_mailbox(command, deletion->trash->str, deletion->trash->len);
 	if (!conn_run(deletion->conn, command, &reply, fault))
@@ -312,6 +314,8 @@ move_part(struct deletion *deletion, const struct seqset *set, bool may_create,
 {
 	struct conn_reply reply = { 0 };
 	struct fault refusal = { 0 };
+	if (!deletion_is_meant(deletion))
+		return true;
 	unsigned before = conn_selected(deletion->conn)->expunges;
 	struct imap_command *command = deletion_command(deletion, "UID MOVE", set);
 	imap_command_mailbox(command, deletion->trash->str, deletion->trash->len);

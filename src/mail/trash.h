@@ -42,6 +42,9 @@ void deletion_set_outcome(struct deletion *deletion, const struct seqset *uids, 
 struct imap_command *deletion_command(const struct deletion *deletion, const char *verb,
                                       const struct seqset *set);
 
+/* Whether what is selected has the UIDVALIDITY that the changes have. If not all that are pending
+ * are refused: their UIDs are other messages'. To be asked before each command that changes. */
+bool deletion_is_meant(struct deletion *deletion);
 bool deletion_select_source(struct deletion *deletion, struct fault *fault);
 /* Which of the UIDs are still in the mailbox, in deletion->found; all, if the server gave no whole
  * answer. criterion: only those that match it too, or NULL. */

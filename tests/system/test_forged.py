@@ -4,6 +4,7 @@
 its place, and nobody is shown a mixture of the two, whatever is open, cached or in the kernel."""
 import errno
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -306,6 +307,40 @@ def shorter_than_it_was(t):
         handle.close()
         check(m.child.running(), '%s: the mount is still there' % name, m.log()[-3000:])
         m.stop()
+
+
+@case
+def renumbered_while_it_is_copied(t):
+    """The mailbox is another one, and known as that, when the deletion comes back to it from the
+    trash: its UIDs are not those that were meant."""
+    server = t.add(FakeImap('IMAP4rev1 UIDPLUS SPECIAL-USE'))
+    box = server.box('INBOX')
+    box.faults.copyuid = 'none'
+    messages = [box.add(letter(n, SIZE), date=WHEN + n) for n in range(6)]
+    m = mount(t, server, ['refresh=1'], expect=['.*'])
+    names, = in_step(m, server, 'INBOX')
+    validity = os.getxattr(m.p('INBOX'), 'user.imap.uidvalidity')
+    seen = []
+
+    def renumber(_, line):
+        if re.match('EXAMINE "?Trash', line) and not seen and server.received('UID COPY'):
+            seen.append(line)
+            box.renumber(1, list(reversed(box.messages)))
+            seen.append(wait_for(lambda: m.ls('INBOX') and os.getxattr(
+                m.p('INBOX'), 'user.imap.uidvalidity') != validity, 20, 0.3))
+    server.before = renumber
+    os.unlink(m.p('INBOX', names[messages[0].uid]))
+    check(wait_for(lambda: len(seen) == 2, 40), 'it is copied')
+    check(seen[-1], 'and meanwhile renumbered')
+    names, = in_step(m, server, 'INBOX')
+    equal([[b for b, _, _ in server.copies(x) if b == 'INBOX'] for x in messages],
+          [['INBOX']] * 6, 'all are where they were')
+    equal(len(names), 6, 'and listed')
+    equal(server.received('UID (STORE|EXPUNGE)'), [], 'nothing is removed')
+    folder = os.open(m.p('INBOX'), os.O_RDONLY)
+    check(error_of(os.fsync, folder) is not None, 'fsync tells that it was not done')
+    os.close(folder)
+    octets_right(m, server, 'INBOX')
 
 
 @case
