@@ -176,39 +176,81 @@ change_seen(struct account *account, uint64_t ino, bool seen)
 		record_change(account, &journal);
 }
 
+/* Records as they were, on their way into the journal. */
+struct saved {
+	struct account *account;
+	GArray *records; /* struct journal_record */
+	struct fault fault;
+};
+
 static bool
 save_run(struct cache_txn *txn, void *data, struct fault *fault)
 {
-	GPtrArray *changes = data;
-	for (guint i = 0; i < changes->len; i++) {
-		const struct change *change = g_ptr_array_index(changes, i);
-		if (!txn_journal_put(txn, &change->record, fault))
+	const struct saved *saved = data;
+	for (guint i = 0; i < saved->records->len; i++)
+		if (!txn_journal_put(txn, &g_array_index(saved->records, struct journal_record, i),
+		                     fault))
 			return false;
-	}
 	return true;
+}
+
+static void
+save_done(void *data, const struct fault *fault)
+{
+	struct saved *saved = data;
+	if (fault != NULL)
+		saved->fault = *fault;
+}
+
+/* Lock held: what ends meanwhile is deleted from the journal after this, not before. */
+static void
+save_begin(struct saved *saved, GPtrArray *changes)
+{
+	const struct cache_task task = { .run = save_run, .done = save_done, .data = saved,
+		                         .when = CACHE_NOW, .no_wait = true };
+	saved->records = g_array_new(FALSE, FALSE, sizeof(struct journal_record));
+	for (guint i = 0; i < changes->len; i++)
+		g_array_append_val(saved->records,
+		                   ((struct change *)g_ptr_array_index(changes, i))->record);
+	cache_submit(saved->account->cache, &task);
+}
+
+/* Waits. */
+static bool
+save_end(struct saved *saved, struct fault *fault)
+{
+	bool ok = cache_flush(saved->account->cache, fault);
+	if (ok && saved->fault.kind != FAULT_NONE)
+		*fault = saved->fault;
+	g_array_free(saved->records, TRUE);
+	return ok && saved->fault.kind == FAULT_NONE;
 }
 
 bool
 change_save(struct account *account, GPtrArray *changes, struct fault *fault)
 {
-	return cache_run(account->cache, save_run, changes, fault);
+	struct saved saved = { .account = account };
+	g_mutex_lock(&account->lock);
+	save_begin(&saved, changes);
+	g_mutex_unlock(&account->lock);
+	return save_end(&saved, fault);
 }
 
 bool
 change_disown(struct account *account, uint32_t mailbox, struct fault *fault)
 {
-	GPtrArray *changes = g_ptr_array_new_with_free_func(g_free);
+	struct saved saved = { .account = account };
+	GPtrArray *changes = g_ptr_array_new();
 	g_mutex_lock(&account->lock);
 	GList *link = work_mbox(account, mailbox)->changes.head;
 	for (; link != NULL; link = link->next) {
-		struct change *change = link->data;
-		change->record.uidvalidity = 0;
-		g_ptr_array_add(changes, g_memdup2(change, sizeof *change));
+		((struct change *)link->data)->record.uidvalidity = 0;
+		g_ptr_array_add(changes, link->data);
 	}
+	save_begin(&saved, changes);
 	g_mutex_unlock(&account->lock);
-	bool ok = changes->len == 0 || change_save(account, changes, fault);
 	g_ptr_array_free(changes, TRUE);
-	return ok;
+	return save_end(&saved, fault);
 }
 
 bool
@@ -354,17 +396,6 @@ log_refusals(const GPtrArray *changes)
 		         refused == 1 ? "" : "s", refused == 1 ? "is" : "are", first->fault.text);
 }
 
-/* Lest a copy in the trash is taken for another one's, those of a set that was cut off end
- * together: which of them have gone tells whose copy it is. */
-static bool
-is_over(const GPtrArray *batch)
-{
-	for (guint i = 0; i < batch->len; i++)
-		if (((const struct change *)g_ptr_array_index(batch, i))->outcome == CHANGE_PENDING)
-			return false;
-	return true;
-}
-
 /* Takes what has ended out of the queue, and has the index follow. */
 static void
 finish(struct account *account, struct mbox *mbox, GPtrArray *batch)
@@ -501,7 +532,9 @@ change_run(struct worker *worker, struct mbox *mbox)
 		ok = first->record.kind == JOURNAL_DELETE
 		             ? deletion_run(worker, mbox->id, batch, &fault)
 		             : run_flags(worker, mbox, batch, &fault);
-		if (ok || is_over(batch))
+		/* Those of a set that was cut off end together: which of them have gone tells whose
+		 * a copy in the trash is. */
+		if (ok || deletion_is_over(batch))
 			finish(account, mbox, batch);
 	}
 	if (!ok)

@@ -290,6 +290,17 @@ any_sent(const struct deletion *deletion)
 	return false;
 }
 
+bool
+deletion_is_over(const GPtrArray *changes)
+{
+	for (guint i = 0; i < changes->len; i++) {
+		const struct change *change = g_ptr_array_index(changes, i);
+		if (change->outcome == CHANGE_PENDING)
+			return false;
+	}
+	return true;
+}
+
 static uint32_t
 mailbox_attrs(const struct deletion *deletion)
 {

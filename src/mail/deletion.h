@@ -16,7 +16,8 @@ enum change_outcome {
 	CHANGE_REFUSED,
 };
 
-/* An intent of the user's that is not yet on the server. Its worker's alone while it runs. */
+/* An intent of the user's that is not yet on the server. Its worker's alone while it runs, but for
+ * the record, which is disowned meanwhile: account->lock. */
 struct change {
 	struct journal_record record;
 	enum change_outcome outcome;
@@ -40,6 +41,9 @@ struct change {
  */
 bool deletion_run(struct worker *worker, uint32_t mailbox, GPtrArray *changes,
                   struct fault *fault);
+
+/* None of them is pending. */
+bool deletion_is_over(const GPtrArray *changes);
 
 /* Writes the journal's records of changes as they are now. Waits. */
 bool change_save(struct account *account, GPtrArray *changes, struct fault *fault);

@@ -81,6 +81,7 @@ note_copying(struct deletion *deletion, struct fault *fault)
 {
 	if (!ask_trash_status(deletion, fault))
 		return false;
+	g_mutex_lock(&deletion->account->lock);
 	for (guint i = 0; i < deletion->changes->len; i++) {
 		struct change *change = g_ptr_array_index(deletion->changes, i);
 		if (change->outcome != CHANGE_PENDING || change->copied)
@@ -91,6 +92,7 @@ note_copying(struct deletion *deletion, struct fault *fault)
 		change->record.target_uidnext = deletion->has_status ? deletion->status_uidnext : 0;
 		change->sent = true;
 	}
+	g_mutex_unlock(&deletion->account->lock);
 	return change_save(deletion->account, deletion->changes, fault);
 }
 
