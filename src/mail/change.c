@@ -215,7 +215,6 @@ save_begin(struct saved *saved, GPtrArray *changes)
 	cache_submit(saved->account->cache, &task);
 }
 
-/* Waits. */
 static bool
 save_end(struct saved *saved, struct fault *fault)
 {
@@ -499,29 +498,46 @@ change_pending(struct account *account)
 	return count;
 }
 
-/* Lock held. Who waits for the mailbox's changes, if there are none left. */
+/* Lock held. The first refusal in the mailbox since it was last told; with the root in any. */
 static void
-take_drained(struct account *account, struct mbox *mbox, struct wait_list *one,
-             struct wait_list *all, struct fault *fault_r)
+take_fault(struct account *account, struct mbox *mbox, struct fault *fault)
+{
+	GHashTableIter iter;
+	gpointer value = mbox;
+	g_hash_table_iter_init(&iter, account->mboxes);
+	do {
+		struct mbox *other = value;
+		if (fault->kind == FAULT_NONE)
+			*fault = other->change_fault;
+		other->change_fault.kind = FAULT_NONE;
+	} while (mbox->id == ROOT_MAILBOX && g_hash_table_iter_next(&iter, NULL, &value));
+}
+
+/* Lock held. Who waits for the mailbox's changes, if there are none left, and who for all. */
+static void
+take_drained(struct account *account, struct mbox *mbox, struct wait_list waits[2],
+             struct fault faults[2])
 {
 	if (mbox->changes.length > 0)
 		return;
 	if (mbox->change_waits.count > 0) {
-		wait_list_take(&mbox->change_waits, one);
-		*fault_r = mbox->change_fault;
-		mbox->change_fault.kind = FAULT_NONE;
+		wait_list_take(&mbox->change_waits, &waits[0]);
+		take_fault(account, mbox, &faults[0]);
 	}
 	struct mbox *any = work_mbox(account, ROOT_MAILBOX);
-	if (any->change_waits.count > 0 && change_pending(account) == 0)
-		wait_list_take(&any->change_waits, all);
+	if (any->change_waits.count > 0 && change_pending(account) == 0) {
+		wait_list_take(&any->change_waits, &waits[1]);
+		faults[1] = faults[0];
+		take_fault(account, any, &faults[1]);
+	}
 }
 
 void
 change_run(struct worker *worker, struct mbox *mbox)
 {
 	struct account *account = worker->account;
-	struct fault fault = { 0 }, refused = { 0 };
-	struct wait_list one = { 0 }, all = { 0 };
+	struct fault fault = { 0 }, refused[2] = { 0 };
+	struct wait_list waits[2] = { 0 };
 	GPtrArray *batch = g_ptr_array_new();
 	g_mutex_lock(&account->lock);
 	take_batch(mbox, batch);
@@ -544,11 +560,11 @@ change_run(struct worker *worker, struct mbox *mbox)
 	mbox->change_after_ns = ok || !conn_alive(worker->conn) ? 0 : clock_boot_ns() + RETRY_NS;
 	if (mbox->changes.length > 0)
 		work_want_change(account, mbox);
-	take_drained(account, mbox, &one, &all, &refused);
+	take_drained(account, mbox, waits, refused);
 	g_cond_broadcast(&account->state);
 	g_mutex_unlock(&account->lock);
-	wait_list_end(&one, refused.kind != FAULT_NONE ? &refused : NULL);
-	wait_list_end(&all, refused.kind != FAULT_NONE ? &refused : NULL);
+	for (int i = 0; i < 2; i++)
+		wait_list_end(&waits[i], refused[i].kind != FAULT_NONE ? &refused[i] : NULL);
 	g_ptr_array_free(batch, TRUE);
 }
 
@@ -561,8 +577,7 @@ account_sync_changes(struct account *account, uint32_t id, struct wait *wait)
 	struct mbox *mbox = work_mbox(account, id == ALL_MAILBOXES ? ROOT_MAILBOX : id);
 	bool over = id == ALL_MAILBOXES ? change_pending(account) == 0 : mbox->changes.length == 0;
 	if (over) {
-		fault = mbox->change_fault;
-		mbox->change_fault.kind = FAULT_NONE;
+		take_fault(account, mbox, &fault);
 	} else {
 		wait->deadline_ns = clock_boot_ns() +
 		                    (int64_t)account->config.timeout_s * CLOCK_SEC;

@@ -303,6 +303,34 @@ def read_only_for_a_while(t):
 
 
 @case
+def fsync_of_the_root_tells_of_all(t):
+    server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS SPECIAL-USE'))
+    for name in ('INBOX', 'Other'):
+        box = server.box(name) if name == 'INBOX' else server.add_box(name)
+        box.faults.copy = 'NO [OVERQUOTA] full'
+        for n in range(3):
+            box.add(small(n))
+    proxy = t.add(Proxy(t.path, server.port))
+    m = mount(t, server, proxy=proxy, options=['timeout=20'], expect=['.*'])
+    root = os.open(m.p(), os.O_RDONLY)
+    names = m.messages('Other')
+    m.messages('INBOX')
+    for number, when in enumerate(('before', 'while it waits')):
+        if when != 'before':
+            proxy.refuse()
+            proxy.cut()
+        name = names[number + 1]
+        os.unlink(m.p('Other', name))
+        if when == 'before':
+            check(wait_for(lambda: name in m.ls('Other'), 20), 'it is listed again')
+        else:
+            threading.Timer(1, proxy.refuse, (False,)).start()
+        equal(error_of(os.fsync, root), 'EDQUOT', 'refused ' + when)
+        equal(error_of(os.fsync, root), None, 'that is told once')
+    os.close(root)
+
+
+@case
 def a_move_that_lies(t):
     server = t.add(FakeImap(capabilities='IMAP4rev1 UIDPLUS MOVE SPECIAL-USE'))
     messages = [server.box('INBOX').add(small(n)) for n in range(4)]
