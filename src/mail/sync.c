@@ -342,10 +342,11 @@ finish(struct sync *sync, const struct plan_state *state, const char *mailboxid,
 		.compared = result.compared || !sync->listed || sync->building,
 		.recount = result.recount, .mailboxid = mailboxid,
 	};
-	/* What was meant for the old one must not reach this one, though UIDVALIDITY is the
-	 * same. */
+	/* What was meant for the old one must not reach this one, though UIDVALIDITY is the same.
+	 * Before, lest it does after an end in between; and after, for what has come meanwhile. */
 	ok = ok && (!sync->replaced || change_disown(sync->account, sync->id, fault)) &&
-	     apply_finish(&sync->batch, &final, fault);
+	     apply_finish(&sync->batch, &final, fault) &&
+	     (!sync->replaced || change_disown(sync->account, sync->id, fault));
 	if (ok) {
 		note_removed(sync);
 		renumber_tell(sync, gone);
