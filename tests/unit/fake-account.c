@@ -86,7 +86,7 @@ put_tree(struct cache_txn *txn, void *data, struct fault *fault)
 	(void)data;
 	if (!cache_mailbox_get(cache_txn_view(txn), ROOT_MAILBOX, &root))
 		return false;
-	root.raw = root.name = "";
+	root.raw = root.name = root.mailboxid = "";
 	root.children = 3;
 	root.listed = true;
 	return put_mailbox(txn, FAKE_INBOX, 0, "INBOX", 0, true, fault) &&

@@ -184,12 +184,13 @@ revive(struct cache_txn *txn, void *data, struct fault *fault)
 		.raw = "Other", .raw_len = 5, .name = "Other", .name_len = 5,
 	};
 	struct tomb_record tomb;
+	if (!txn_mailbox_put(txn, &other, fault))
+		return false;
 	assert_true(cache_tomb_get(cache_txn_view(txn), *ino, &tomb));
 	struct message_record message = tomb.message;
 	message.space = OTHER;
 	message.recno = message.uid = 40;
-	return txn_mailbox_put(txn, &other, fault) &&
-	       txn_message_put(txn, OTHER_BOX, &message, fault) &&
+	return txn_message_put(txn, OTHER_BOX, &message, fault) &&
 	       txn_tomb_delete(txn, *ino, fault);
 }
 
@@ -249,15 +250,16 @@ move_first(struct cache_txn *txn, void *data, struct fault *fault)
 {
 	struct message_record message;
 	(void)data;
-	assert_true(cache_message_by_uid(cache_txn_view(txn), SPACE, 2, &message));
-	struct tomb_record tomb = { .message = message, .mailbox = MAILBOX };
-	message.space = OTHER;
+	struct tomb_record tomb = { .mailbox = MAILBOX };
 	const struct mailbox_record other = {
 		.id = OTHER_BOX, .parent = ROOT_MAILBOX, .ino = MAILBOX_INO + 1, .space = OTHER,
 		.raw = "Other", .raw_len = 5, .name = "Other", .name_len = 5,
 	};
-	if (!txn_mailbox_put(txn, &other, fault) ||
-	    !txn_message_put(txn, OTHER_BOX, &message, fault) ||
+	if (!txn_mailbox_put(txn, &other, fault))
+		return false;
+	assert_true(cache_message_by_uid(cache_txn_view(txn), SPACE, 2, &message));
+	message.space = OTHER;
+	if (!txn_message_put(txn, OTHER_BOX, &message, fault) ||
 	    !cache_message_by_uid(cache_txn_view(txn), SPACE, 2, &tomb.message))
 		return false;
 	return txn_message_bury(txn, &tomb, fault);

@@ -169,6 +169,7 @@ put_shadow(struct cache_txn *txn, void *data, struct fault *fault)
 	char *raw = g_strdup(parent.raw), *name = g_strdup(parent.name);
 	parent.raw = raw;
 	parent.name = name;
+	parent.mailboxid = "";
 	parent.children = 1;
 	parent.mtime_ns++;
 	record = (struct mailbox_record){ .parent = FAKE_INBOX, .name = "a.eml", .name_len = 5,
