@@ -134,8 +134,8 @@ struct account {
 	int64_t suspect_ns;      /* real time before which what was compared is not believed */
 
 	/* The server's ways. */
-	char *prefix, *delimiter;  /* of the personal namespace; NULL: none; once known they stay; */
-	bool prefix_known;         /* account->lock */
+	char *prefix, *delimiter;  /* of the personal namespace; NULL: none; they stay once known */
+	bool prefix_known;         /* account->lock, all three */
 	/* Of the tree's sync alone. */
 	unsigned late_lists;       /* LISTs with STATUS in a row that were not answered in time */
 	bool move_trusted;       /* a MOVE here did what it said; account->lock */
