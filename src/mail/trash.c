@@ -30,6 +30,22 @@ is_taken(const struct deletion *deletion, uint32_t uid)
 	return false;
 }
 
+/* The first of that outcome which has no copy yet and the same header fields; NULL: none. One that
+ * went without our sending anything has none of ours. */
+static struct change *
+without_copy(struct deletion *deletion, enum change_outcome outcome,
+             const unsigned char identity[32])
+{
+	for (guint i = 0; i < deletion->changes->len; i++) {
+		struct change *change = g_ptr_array_index(deletion->changes, i);
+		if (!change->copied && change->outcome == outcome && change->has_identity &&
+		    (change->sent || outcome != CHANGE_REMOVED) &&
+		    memcmp(change->identity, identity, sizeof change->identity) == 0)
+			return change;
+	}
+	return NULL;
+}
+
 void
 trash_match_copy(struct deletion *deletion, const struct imap_fetch *fetch)
 {
@@ -43,21 +59,15 @@ trash_match_copy(struct deletion *deletion, const struct imap_fetch *fetch)
 	                                            name, identity);
 	g_string_free(name, TRUE);
 	/* It may be what was moved already: that one's twin needs a copy of its own. */
-	for (guint i = 0; i < 2 * deletion->changes->len; i++) {
-		struct change *change = g_ptr_array_index(deletion->changes,
-		                                          i % deletion->changes->len);
-		bool moved = change->outcome == CHANGE_REMOVED && change->sent;
-		bool may_be = i < deletion->changes->len ? moved
-		                                         : change->outcome == CHANGE_PENDING;
-		if (change->copied || !may_be || !change->has_identity ||
-		    memcmp(change->identity, identity, sizeof identity) != 0)
-			continue;
-		change->copied = true;
-		change->target_uid = fetch->uid;
-		if (fetch->has_flags && (fetch->flags.bits & IMAP_FLAG_DELETED) != 0)
-			seqset_add(deletion->marked, fetch->uid);
+	struct change *change = without_copy(deletion, CHANGE_REMOVED, identity);
+	if (change == NULL)
+		change = without_copy(deletion, CHANGE_PENDING, identity);
+	if (change == NULL)
 		return;
-	}
+	change->copied = true;
+	change->target_uid = fetch->uid;
+	if (fetch->has_flags && (fetch->flags.bits & IMAP_FLAG_DELETED) != 0)
+		seqset_add(deletion->marked, fetch->uid);
 }
 
 /* --- what it holds ----------------------------------------------------------------------- */

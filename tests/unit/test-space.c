@@ -78,6 +78,18 @@ is_of_it(struct cache *cache, uint32_t space)
 	return is;
 }
 
+/* The space for a UIDVALIDITY, of the mailbox or of another one under its name. */
+static uint32_t
+space_for(struct fixture *f, uint64_t uidvalidity, const char *other)
+{
+	struct account account = { .cache = f->cache };
+	struct fault fault = { 0 };
+	uint32_t space = 0;
+	if (!apply_space(&account, MAILBOX, uidvalidity, other, &space, &fault))
+		fail_msg("%s", fault.text);
+	return space;
+}
+
 static void
 await_none(struct cache *cache, uint32_t space)
 {
@@ -90,13 +102,9 @@ static void
 test_both_go(void **state)
 {
 	struct fixture *f = *state;
-	struct account account = { .cache = f->cache };
-	struct job job = { .space = SPACE };
-	struct fault fault = { 0 };
 	must_run(f->cache, list, NULL);
-	assert_true(apply_space(&account, MAILBOX, 1, NULL, &job.to, &fault));
-	assert_int_equal(job.to, SPACE);
-	assert_true(apply_space(&account, MAILBOX, 2, NULL, &job.to, &fault));
+	assert_int_equal(space_for(f, 1, NULL), SPACE);
+	struct job job = { SPACE, space_for(f, 2, NULL) };
 	assert_int_not_equal(job.to, SPACE);
 	must_run(f->cache, build, &job);
 	assert_int_equal(count(f->cache, job.to), 2);
@@ -113,22 +121,16 @@ static void
 test_one_that_came_to_nothing(void **state)
 {
 	struct fixture *f = *state;
-	struct account account = { .cache = f->cache };
-	struct job job = { .space = SPACE };
-	struct fault fault = { 0 };
-	uint32_t again, other;
 	must_run(f->cache, list, NULL);
-	assert_true(apply_space(&account, MAILBOX, 2, NULL, &job.to, &fault));
+	struct job job = { SPACE, space_for(f, 2, NULL) };
 	must_run(f->cache, build, &job);
-	assert_true(apply_space(&account, MAILBOX, 2, NULL, &again, &fault));
-	assert_int_equal(again, job.to);
-	assert_true(apply_space(&account, MAILBOX, 3, NULL, &other, &fault));
+	assert_int_equal(space_for(f, 2, NULL), job.to);
+	uint32_t other = space_for(f, 3, NULL);
 	assert_int_not_equal(other, job.to);
 	await_none(f->cache, job.to);
 	assert_int_equal(count(f->cache, SPACE), 5);
 	/* Another mailbox with the same UIDVALIDITY has UIDs of its own. */
-	assert_true(apply_space(&account, MAILBOX, 3, "another", &again, &fault));
-	assert_int_not_equal(again, other);
+	assert_int_not_equal(space_for(f, 3, "another"), other);
 }
 
 /* Labels and flags of several messages that are known have changed: their rows are written twice,
